@@ -1,0 +1,62 @@
+# Every target works in a fresh clone; the first one run makes .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+ONLY ?=
+PYTEST_ARGS ?=
+
+.PHONY: setup dev demo test lint bench soak docs lock clean
+
+setup: $(VENV)/.core
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Catchment needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: requirements/core.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/core.txt -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.demo: requirements/demo.txt $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r requirements/demo.txt
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+dev: $(VENV)/.dev $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/catchment demo flights $(DEMO_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" lint-imports
+
+test: lint dev
+	tests/system_packages.sh
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+soak: dev
+	tests/system_packages.sh
+	$(BIN)/pytest -m soak $(PYTEST_ARGS)
+
+bench: dev
+	$(BIN)/python -m bench $(ONLY)
+
+docs: dev
+	$(BIN)/python -m docs
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements/core.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group build -c requirements/core.txt -o requirements/build.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev -c requirements/core.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

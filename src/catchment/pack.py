@@ -1,0 +1,252 @@
+"""Packs and messages: build, recognise, read.
+
+A pack is records of one table: a zstd skippable frame with a small JSON header, then one zstd frame (with
+checksum) of stamped records as NDJSON, every line ended. It is compressed once, by the publisher; queue and
+archive carry the same bytes, and `zstdcat` or DuckDB read them as plain lines. A message is one or more packs,
+one behind the other, or plain records: one JSON object, or NDJSON.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+
+import msgspec
+import zstandard
+
+from catchment.errors import Malformed
+from catchment.record import Line
+
+FORMAT_VERSION = 1
+MAX_RECORDS = 1_000
+MAX_COMPRESSED_BYTES = 128 * 1024
+MAX_PLAIN_BYTES = 1024 * 1024
+"""A builder closes its pack here. A reader takes a larger frame, up to `MAX_FRAME_BYTES`, and no more: a few
+kilobytes of zstd can expand to gigabytes."""
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+SKIPPABLE_MAGIC = 0x184D2A50
+FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
+_PREFIX = struct.Struct("<II")
+_MAGIC = SKIPPABLE_MAGIC.to_bytes(4, "little")
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+class Header(msgspec.Struct, frozen=True, gc=False):
+    """What a reader learns of a pack without decompressing it."""
+
+    v: int
+    table: str
+    count: int
+    bytes: int
+    """Length of the zstd frame that follows."""
+    first_received_at: datetime
+    last_received_at: datetime
+    not_before: datetime
+    """The lowest of its records."""
+    batches: tuple[str, ...] = ()
+    """In a rewritten file: the archive files whose records of this table it holds."""
+
+
+_encode_header = msgspec.json.Encoder().encode
+_decode_header = msgspec.json.Decoder(Header).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A header with its bytes: `raw` is the whole pack, `frame` its zstd frame."""
+
+    header: Header
+    raw: bytes | memoryview
+    frame: bytes | memoryview
+
+    def plain(self) -> bytes:
+        """The NDJSON lines. Raises `Malformed` (broken-frame, oversized) when the frame is not whole."""
+        return decompress(self.frame)
+
+
+class _Codecs(threading.local):
+    """zstd contexts are not for sharing between threads, and making one costs more than a small frame."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_codecs = _Codecs()
+
+
+def compress(plain: bytes) -> bytes:
+    """One zstd frame with its size and checksum."""
+    return _codecs.compress(plain)
+
+
+def decompress(frame: bytes | memoryview) -> bytes:
+    """The bytes of one zstd frame. Raises `Malformed`."""
+    try:
+        size = zstandard.get_frame_parameters(frame).content_size
+        if size == zstandard.CONTENTSIZE_UNKNOWN:
+            reader = _codecs.decompressor.stream_reader(frame)
+            plain = reader.read(MAX_FRAME_BYTES + 1)
+            size = len(plain)
+        else:
+            plain = b"" if size > MAX_FRAME_BYTES else _codecs.decompressor.decompress(frame)
+    except zstandard.ZstdError as error:
+        raise Malformed("broken-frame", str(error)) from None
+    if size > MAX_FRAME_BYTES:
+        raise Malformed("oversized", f"a pack may expand to {MAX_FRAME_BYTES:,} bytes")
+    return plain
+
+
+def build(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> bytes:
+    """One pack of these lines, all of `table`, whatever its size; `packs` keeps the bounds."""
+    frame = compress(b"".join([line.text for line in lines]))
+    first, last, not_before = (
+        min(line.received_at for line in lines),
+        max(line.received_at for line in lines),
+        min(line.not_before for line in lines),
+    )
+    return assemble(Header(FORMAT_VERSION, table, len(lines), len(frame), first, last, not_before, batches), frame)
+
+
+def assemble(header: Header, frame: bytes) -> bytes:
+    """A pack of a header and the frame it describes."""
+    text = _encode_header(header)
+    return b"".join((_PREFIX.pack(SKIPPABLE_MAGIC, len(text)), text, frame))
+
+
+def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+    """As many packs as these lines, all of `table`, need, within the bounds; one larger record stands alone."""
+    start = size = 0
+    for end, line in enumerate(lines):
+        if end > start and (end - start >= MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
+            yield from _halved(table, lines[start:end])
+            start, size = end, 0
+        size += len(line.text)
+    if start < len(lines):
+        yield from _halved(table, lines[start:])
+
+
+def _halved(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+    """One pack, or where it compresses badly, its halves."""
+    pack = build(table, lines)
+    if len(pack) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
+        yield pack
+    else:
+        middle = len(lines) // 2
+        yield from _halved(table, lines[:middle])
+        yield from _halved(table, lines[middle:])
+
+
+def messages(packed: Iterable[bytes]) -> Iterator[bytes]:
+    """Packs one behind the other, in messages of at most 1 MiB."""
+    open_message: list[bytes] = []
+    size = 0
+    for pack in packed:
+        if open_message and size + len(pack) > MAX_MESSAGE_BYTES:
+            yield b"".join(open_message)
+            open_message, size = [], 0
+        open_message.append(pack)
+        size += len(pack)
+    if open_message:
+        yield b"".join(open_message)
+
+
+def is_packed(body: bytes | memoryview) -> bool:
+    """Whether a message is packs; anything else is plain records, or nothing we know."""
+    return bytes(body[:4]) in {_MAGIC, FRAME_MAGIC}
+
+
+def read(body: bytes | memoryview) -> Iterator[Pack]:
+    """The packs of a message or a file's bytes, in order.
+
+    Raises `Malformed` at the first that is not whole: where the next one starts is then unknown.
+    """
+    view, at = memoryview(body), 0
+    while at < len(view):
+        header, start = _header(view, at)
+        end = start + header.bytes
+        if end > len(view):
+            raise Malformed("broken-frame", f"byte {at}: {end - len(view)} bytes of the pack are missing")
+        yield Pack(header, view[at:end], view[start:end])
+        at = end
+
+
+def read_file(file: BinaryIO, tables: frozenset[str] | None = None) -> Iterator[Pack]:
+    """The packs of an archive file, one in memory at a time; of `tables` alone, where given.
+
+    Raises `Malformed` at the first that is not whole.
+    """
+    while prefix := file.read(_PREFIX.size):
+        at = file.tell() - len(prefix)
+        text = file.read(_header_length(prefix, at))
+        header = _parse(text, at)
+        if tables is not None and header.table not in tables:
+            file.seek(header.bytes, 1)
+            continue
+        frame = file.read(header.bytes)
+        if len(frame) < header.bytes:
+            raise Malformed("broken-frame", f"byte {at}: {header.bytes - len(frame)} bytes are missing")
+        yield Pack(header, b"".join((prefix, text, frame)), frame)
+
+
+def read_headers(file: BinaryIO) -> Iterator[Header]:
+    """The headers alone: seeks over the frames. A file cut short inside its last frame is not noticed here."""
+    while prefix := file.read(_PREFIX.size):
+        at = file.tell() - len(prefix)
+        header = _parse(file.read(_header_length(prefix, at)), at)
+        yield header
+        file.seek(header.bytes, 1)
+
+
+def _header(view: memoryview, at: int) -> tuple[Header, int]:
+    prefix = bytes(view[at : at + _PREFIX.size])
+    start = at + _PREFIX.size + _header_length(prefix, at)
+    return _parse(bytes(view[at + _PREFIX.size : start]), at), start
+
+
+def _header_length(prefix: bytes, at: int) -> int:
+    if prefix[:4] != _MAGIC:
+        raise Malformed("broken-frame", f"byte {at}: no pack begins here")
+    if len(prefix) < _PREFIX.size:
+        raise Malformed("broken-frame", f"byte {at}: the file ends inside a header")
+    _, length = _PREFIX.unpack(prefix)
+    if length > _MAX_HEADER_BYTES:
+        raise Malformed("broken-frame", f"byte {at}: a header of {length} bytes")
+    return int(length)
+
+
+def _parse(text: bytes, at: int) -> Header:
+    try:
+        header = _decode_header(text)
+    except msgspec.DecodeError as error:
+        raise Malformed("broken-frame", f"byte {at}: its header is unreadable: {error}") from None
+    if header.v > FORMAT_VERSION:
+        raise Malformed("unknown-version", f"pack format {header.v}; this Catchment knows {FORMAT_VERSION}")
+    if header.bytes < 0 or header.count < 1:
+        raise Malformed("broken-frame", f"byte {at}: its header is out of range")
+    return header
+
+
+def plain_lines(body: bytes) -> list[bytes]:
+    """The lines of a message of plain records: one JSON object, over however many lines, or NDJSON.
+
+    A message whose first line is whole JSON by itself is NDJSON.
+    """
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > 1 and not _is_json(lines[0]) and _is_json(body):
+        return [body]
+    return lines
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""The warehouse: where loaded tables, their ledger and their dead letters live and are asked in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from catchment.warehouses.shape import Change, Shape
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that could not be loaded, as the loader met it in a batch."""
+
+    id: str
+    """The same whenever the record is met again, so that a crash or a replay doubles none."""
+    table: str
+    reason: str
+    detail: str
+    origin: str
+    """The archive file and line, or the message, that it came from."""
+    received_at: datetime
+    bytes: bytes
+    """The record as it was received."""
+    source: str = ""
+    record_id: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of one table in one archive file, guarded and ready to load: (`name`, `table`) is what the
+    ledger knows it by.
+
+    `rows` is NDJSON in the record's shape, every row of which fits the table's columns once `changes` have
+    been made: the lines themselves, or the path of a file (a list of zstd frames where it ends in .zst).
+    """
+
+    name: str
+    table: str
+    rows: bytes | str
+    row_count: int
+    record_count: int
+    """Rows and dead letters."""
+    first_received_at: datetime
+    last_received_at: datetime
+    search_from: datetime
+    """The lowest min(not_before, received_at): no copy of one of its records was received earlier."""
+    shape_version: int
+    """Of the shape that the guard saw; `load` raises `SchemaChanged` if the table has another by now."""
+    changes: tuple[Change, ...] = ()
+    key: tuple[str, ...] = ()
+    """The key fields of a mirrored table; its rows then carry `op`, `version` and, as `key`, their key's values
+    as canonical JSON text."""
+    distinct: bool = False
+    """No (`source`, `id`) is in it twice; False where nobody looked."""
+    early: bool = True
+    """It may have rows whose not_before lies after their received_at; False where that is sure not to be."""
+    dead: tuple[DeadLetter, ...] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What became of a batch."""
+
+    name: str
+    table: str
+    inserted: int
+    duplicates: int
+    """Records that were there already, or twice in the batch, or older than what the key held."""
+    dead: int
+    skipped: bool
+    """The ledger had it: nothing was done."""
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """A batch that counts as loaded."""
+
+    name: str
+    table: str
+    record_count: int
+    first_received_at: datetime
+    last_received_at: datetime
+
+
+class Halt(msgspec.Struct, frozen=True):
+    """A table whose loading has stopped because too much of it was rejected, or did until it was resumed."""
+
+    table: str
+    since: datetime
+    reason: str
+    resumed_at: datetime | None = None
+
+
+class ArrowStream(Protocol):
+    """A query's result: columns and types at once, rows as they come. Read it once, then or before close it."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Arrow's PyCapsule interface."""
+
+    def ipc(self) -> Iterator[bytes]:
+        """The result as an Arrow IPC stream."""
+
+    def close(self) -> None:
+        """Give up the rest; the query ends. Twice does nothing."""
+
+
+class Warehouse(Protocol):
+    """Loaded tables with a ledger: one implementation a file in this folder.
+
+    Every table has the data's fields as typed columns and the metadata columns of `shape.METADATA`.
+
+    Exactly once: `load` does everything for its batches in one transaction a table (how many tables share one
+    is the adapter's business): take the table's lock before reading anything; skip what the ledger has; make
+    the batch's changes; insert the rows that are new; write `early`, tombstones, dead letters and ledger;
+    commit. A row is new when it is the first of its (`source`, `id`) within the batch (the earliest wins) and
+    stands neither in the target at `_received_at >= search_from` nor in `catchment.early`. Of a keyed batch,
+    each key keeps the highest (version, id), tombstones included.
+
+    Locks hold against every other `load` of the same table, in other threads and processes too.
+
+    Errors: `SchemaChanged` and `CannotWiden` (guard again), `WarehouseDown` and other `Retry` (nothing was
+    committed of the tables not in the answer: load them again, the ledger skips what was), `Malformed` with
+    "not-loadable" when the warehouse refuses the rows themselves, `StorageError`.
+    Calls may come from several threads.
+    """
+
+    def shape(self, table: str) -> Shape:
+        """The table's columns as of now; an empty shape of version 0 for one that does not exist."""
+
+    def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
+        """Load the batches, in order within a table. `past_ledger` (replay) looks at the rows alone: a batch
+        that the ledger has is searched for rows missing from the table, and `early` is believed only where
+        the row it points at is there."""
+
+    def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Of these archive files, the tables whose batch is loaded; a file with none is left out."""
+
+    def enter(self, entries: Sequence[LedgerEntry]) -> None:
+        """Count these batches as loaded: rewritten files, whose rows came in by others."""
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop the ledger's entries of archive files that are no more."""
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        """For each table a text that changes whenever its content does."""
+
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
+    ) -> ArrowStream:
+        """Run one reading statement. Raises `UsageError` for SQL that is wrong or would write, `Retry` on a
+        timeout."""
+
+    def halts(self) -> Sequence[Halt]:
+        """Tables halted now, and those resumed, with the time of it."""
+
+    def halt(self, table: str, reason: str) -> None:
+        """Remember that loading of the table has stopped."""
+
+    def resume(self, table: str) -> None:
+        """Let the table load again, whatever the share rejected of what was archived until now."""
+
+    def settle(self, ids: Sequence[str], outcome: str) -> int:
+        """Mark dead letters as `retried` or `discarded`; how many of the ids were open."""
+
+    def tidy(self) -> None:
+        """What wants doing now and then: checkpoints, entries of `early` older than any retry."""
+
+    def backup(self, destination: Path) -> None:
+        """A consistent copy for `destination`, a file that does not exist, while loading goes on."""
+
+    def close(self) -> None:
+        """Finish what is committing and let go. Twice does nothing."""

@@ -1,0 +1,123 @@
+"""The shape of a loaded table: its columns, how they may change, and the type its records decode into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw
+
+ColumnType = Literal["boolean", "bigint", "double", "timestamptz", "varchar", "json"]
+
+METADATA = ("_id", "_received_at", "_source", "_batch", "_loaded_at", "_rescued", "_version", "_key")
+"""Columns of ours; `_version` and `_key` (the key's values as canonical JSON text) only in keyed tables."""
+
+MAX_EXACT_INTEGER = 2**53
+"""Up to here a double holds every integer."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One field of the data and the column it is kept in."""
+
+    field: str
+    name: str
+    type: ColumnType
+
+
+class AddColumn(msgspec.Struct, frozen=True, tag=True):
+    """A field that the table does not have yet."""
+
+    column: Column
+
+
+class Widen(msgspec.Struct, frozen=True, tag=True):
+    """BIGINT to DOUBLE, the one widening that changes no value: refused (`CannotWiden`) by the warehouse where
+    a value stands beyond 2^53."""
+
+    name: str
+    type: ColumnType = "double"
+
+
+class SetKey(msgspec.Struct, frozen=True, tag=True):
+    """The fields that identify a row of a mirrored table; once, when it is made."""
+
+    fields: tuple[str, ...]
+
+
+Change = AddColumn | Widen | SetKey
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """A table's columns at a `version`, which grows with every change; version 0 is no table."""
+
+    table: str
+    version: int = 0
+    columns: tuple[Column, ...] = ()
+    key: tuple[str, ...] = ()
+
+    def after(self, changes: Iterable[Change]) -> Shape:
+        """The shape once the changes are made, at the next version. Changes made already change nothing."""
+        columns = {column.field: column for column in self.columns}
+        key = self.key
+        for change in changes:
+            match change:
+                case AddColumn(column):
+                    columns.setdefault(column.field, column)
+                case Widen(name, wider):
+                    columns = {f: Column(f, c.name, wider) if c.name == name else c for f, c in columns.items()}
+                case SetKey(fields):
+                    key = fields
+        after = Shape(self.table, self.version, tuple(columns.values()), key)
+        if after == self and self.version > 0:
+            return self
+        return Shape(self.table, self.version + 1, after.columns, key)
+
+
+_BOUNDED: dict[str, Any] = {
+    "boolean": bool,
+    "bigint": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
+    # An integer beyond 2^53 would be rounded in silence; whoever fails here is looked at one by one.
+    "double": Annotated[float, Meta(ge=-MAX_EXACT_INTEGER, le=MAX_EXACT_INTEGER)],
+    "timestamptz": Annotated[datetime, Meta(tz=True)],
+    "varchar": str,
+    "json": Raw,
+}
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+@lru_cache(maxsize=2_000)
+def record_type(shape: Shape, always_null: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
+    """The msgspec type of a stamped record whose `data` fits the columns: one C pass tells whether it does.
+
+    `data` decodes to a struct with one attribute a column, in order, so that `msgspec.structs.astuple` gives
+    a row. Fields of `always_null` have no column and may hold null alone; any other unknown field fails.
+    Not seen by it: duplicate keys, a seventh fractional digit, invalid UTF-8 inside JSON columns.
+    """
+    fields = [
+        (f"f{at}", _BOUNDED[column.type] | None, msgspec.field(default=None, name=column.field))
+        for at, column in enumerate(shape.columns)
+    ]
+    nulls = [
+        (f"n{at}", None, msgspec.field(default=None, name=field)) for at, field in enumerate(sorted(always_null))
+    ]
+    data = msgspec.defstruct("Data", [*fields, *nulls], forbid_unknown_fields=True, gc=False)
+    keyed: list[Any] = [("op", str, "upsert"), ("key", Raw, Raw(b"")), ("version", str, "")] if shape.key else []
+    return msgspec.defstruct(
+        "StampedRecord",
+        [
+            ("table", Literal[shape.table]),
+            ("id", str),
+            ("received_at", Moment),
+            ("not_before", Moment),
+            ("source", str),
+            ("data", data),
+            ("rescued", Raw, Raw(b"")),
+            *keyed,
+        ],
+        forbid_unknown_fields=True,
+        gc=False,
+    )

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs the programs that tests call and pip can't bring, through apt where this user may; else says which.
+set -eu
+missing=""
+command -v strace >/dev/null 2>&1 || missing="$missing strace"
+[ -z "$missing" ] && exit 0
+if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ]; then SUDO=""; else SUDO="sudo -n"; fi
+    # shellcheck disable=SC2086
+    if $SUDO apt-get update -qq && $SUDO apt-get install -y -qq --no-install-recommends $missing >/dev/null; then exit 0; fi
+fi
+echo "Missing for some tests:$missing. Install with your system's package manager; those tests are skipped without." >&2
+[ -z "${CI:-}" ]
