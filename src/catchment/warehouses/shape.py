@@ -27,13 +27,13 @@ class Column(msgspec.Struct, frozen=True):
     type: ColumnType
 
 
-class AddColumn(msgspec.Struct, frozen=True, tag=True):
+class AddColumn(msgspec.Struct, frozen=True, tag=True, tag_field="change"):
     """A field that the table does not have yet."""
 
     column: Column
 
 
-class Widen(msgspec.Struct, frozen=True, tag=True):
+class Widen(msgspec.Struct, frozen=True, tag=True, tag_field="change"):
     """BIGINT to DOUBLE, the one widening that changes no value: refused (`CannotWiden`) by the warehouse where
     a value stands beyond 2^53."""
 
@@ -41,7 +41,7 @@ class Widen(msgspec.Struct, frozen=True, tag=True):
     type: ColumnType = "double"
 
 
-class SetKey(msgspec.Struct, frozen=True, tag=True):
+class SetKey(msgspec.Struct, frozen=True, tag=True, tag_field="change"):
     """The fields that identify a row of a mirrored table; once, when it is made."""
 
     fields: tuple[str, ...]
