@@ -1,0 +1,468 @@
+"""The conformance suite that every warehouse passes, near or far.
+
+class TestMyWarehouse(WarehouseConformance):
+    @pytest.fixture
+    def warehouse(self, tmp_path):
+        ...
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nanoarrow
+import pytest
+
+from catchment.errors import CannotWiden, Malformed, SchemaChanged
+from catchment.pack import build
+from catchment.record import DEAD_LETTERS, Line, timestamp
+from catchment.warehouses import Batch, DeadLetter, LedgerEntry, Rows, Warehouse
+from catchment.warehouses.shape import AddColumn, Change, Column, ColumnType, SetKey, Widen
+
+T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+TABLE = "shop.orders"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class WarehouseConformance:
+    """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
+    files the warehouse may read."""
+
+    @pytest.fixture
+    def warehouse(self) -> Iterator[Warehouse]:
+        raise NotImplementedError("a subclass of WarehouseConformance overrides the fixture `warehouse`")
+
+    @pytest.fixture
+    def folder(self) -> Path:
+        raise NotImplementedError("a subclass of WarehouseConformance overrides the fixture `folder`")
+
+    # ---- tables -----------------------------------------------------------------------
+
+    def test_a_table_that_is_not_there_has_an_empty_shape(self, warehouse: Warehouse) -> None:
+        shape = warehouse.shape(TABLE)
+        assert (shape.table, shape.version, shape.columns) == (TABLE, 0, ())
+
+    def test_the_first_batch_makes_the_table(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", n=7)], add(n="bigint"))
+        assert warehouse.shape(TABLE).columns == (Column("n", "n", "bigint"),)
+        assert ask(warehouse, f"SELECT _id, _source, n FROM {TABLE}") == [("1", "web", 7)]
+
+    def test_metadata_columns(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", at=3, rescued={"x": [1]})], add(), name="incoming/a")
+        [(received_at, batch, loaded_at, rescued)] = ask(
+            warehouse, f"SELECT _received_at, _batch, _loaded_at, _rescued FROM {TABLE}"
+        )
+        assert received_at == T0 + timedelta(seconds=3)
+        assert batch == "incoming/a"
+        assert abs(datetime.now(UTC) - loaded_at) < timedelta(minutes=1)
+        assert msgspec.json.decode(rescued) == {"x": [1]}
+
+    @pytest.mark.parametrize("count", [1, 500])
+    def test_every_type_keeps_its_values(self, warehouse: Warehouse, count: int) -> None:
+        columns = add(b="boolean", i="bigint", d="double", t="timestamptz", s="varchar", j="json")
+        values = {
+            "b": True, "i": -(2**63), "d": 0.1, "t": "2026-01-02T03:04:05.678901+02:00",
+            "s": "it's \"ü\" 😀\n\t\\", "j": {"k": [1, None, {"deep": "😀"}], "big": 2**64},
+        }  # fmt: skip
+        load(warehouse, [row(str(at), **values) for at in range(count)], columns)
+        [got] = ask(warehouse, f"SELECT b, i, d, t, s, j FROM {TABLE} WHERE _id = '0'")
+        assert got[:3] == (True, -(2**63), 0.1)
+        assert got[3] == datetime(2026, 1, 2, 1, 4, 5, 678901, tzinfo=UTC)
+        assert got[4] == values["s"]
+        assert msgspec.json.decode(got[5]) == values["j"]
+        assert count_rows(warehouse) == count
+
+    @pytest.mark.parametrize("count", [1, 500])
+    def test_null_and_absent_are_null(self, warehouse: Warehouse, count: int) -> None:
+        columns = add(b="boolean", i="bigint", d="double", t="timestamptz", s="varchar", j="json")
+        nothing: dict[str, Any] = dict.fromkeys("bidtsj")
+        load(warehouse, [row(str(at), **(nothing if at % 2 else {})) for at in range(count)], columns)
+        nulls = " AND ".join(f"{name} IS NULL" for name in "bidtsj")
+        assert ask(warehouse, f"SELECT count(*) FROM {TABLE} WHERE {nulls}") == [(count,)]
+
+    @pytest.mark.parametrize("field", ["select", "a b", 'q"uote', "it's", "Ünï", "a.b", "x" * 300, "semi;colon--"])
+    @pytest.mark.parametrize("count", [1, 100])
+    def test_any_field_name_can_be_read(self, warehouse: Warehouse, field: str, count: int) -> None:
+        load(
+            warehouse,
+            [row(str(at), **{field: at}) for at in range(count)],
+            [AddColumn(Column(field, "the_column", "bigint"))],
+        )
+        assert ask(warehouse, f"SELECT sum(the_column)::BIGINT FROM {TABLE}") == [(sum(range(count)),)]
+
+    def test_columns_are_added_and_old_rows_lack_them(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", a=1)], add(a="bigint"))
+        load(warehouse, [row("2", a=2, b="x")], add(b="varchar"))
+        assert ask(warehouse, f"SELECT a, b FROM {TABLE} ORDER BY a") == [(1, None), (2, "x")]
+
+    def test_the_shape_version_grows_with_changes_alone(self, warehouse: Warehouse) -> None:
+        versions = []
+        for at, changes in enumerate([add(a="bigint"), add(), add(b="varchar")]):
+            load(warehouse, [row(str(at), a=at)], changes)
+            versions.append(warehouse.shape(TABLE).version)
+        assert versions[0] == versions[1] < versions[2]
+
+    def test_bigint_widens_to_double(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", a=2**53)], add(a="bigint"))
+        load(warehouse, [row("2", a=0.5)], [Widen("a")])
+        assert warehouse.shape(TABLE).columns == (Column("a", "a", "double"),)
+        assert ask(warehouse, f"SELECT a FROM {TABLE} ORDER BY a") == [(0.5,), (float(2**53),)]
+
+    @pytest.mark.parametrize("beyond", [2**53 + 1, -(2**53) - 1])
+    def test_bigint_beyond_2_to_the_53_does_not_widen(self, warehouse: Warehouse, beyond: int) -> None:
+        load(warehouse, [row("1", a=beyond)], add(a="bigint"))
+        with pytest.raises(CannotWiden):
+            load(warehouse, [row("2", a=0.5)], [Widen("a")])
+        assert ask(warehouse, f"SELECT a FROM {TABLE}") == [(beyond,)]
+
+    def test_a_batch_guarded_against_another_shape_is_refused(self, warehouse: Warehouse) -> None:
+        old = warehouse.shape(TABLE).version
+        load(warehouse, [row("1", a=1)], add(a="bigint"))
+        with pytest.raises(SchemaChanged):
+            warehouse.load([batch([row("2", a=2)], shape_version=old, name="late")])
+        assert warehouse.ledger(["late"]) == {}
+
+    # ---- rows that are new ------------------------------------------------------------
+
+    @pytest.mark.parametrize("count", [3, 300])
+    def test_the_same_records_in_another_batch_are_not_new(self, warehouse: Warehouse, count: int) -> None:
+        rows = [row(str(at)) for at in range(count)]
+        load(warehouse, rows, add(), name="a")
+        [loaded] = load(warehouse, [*rows, row("new")], name="b")
+        assert (loaded.inserted, loaded.duplicates, loaded.skipped) == (1, count, False)
+        assert count_rows(warehouse) == count + 1
+
+    @pytest.mark.parametrize("count", [3, 300])
+    def test_copies_within_a_batch_are_one_row_and_the_earliest_wins(
+        self, warehouse: Warehouse, count: int
+    ) -> None:
+        copies = [row("1", at=count - at, n=at) for at in range(count)]
+        [loaded] = load(warehouse, copies, add(n="bigint"))
+        assert (loaded.inserted, loaded.duplicates) == (1, count - 1)
+        assert ask(warehouse, f"SELECT n FROM {TABLE}") == [(count - 1,)]
+
+    @pytest.mark.parametrize("count", [2, 200])
+    def test_an_id_is_unique_within_its_source_alone(self, warehouse: Warehouse, count: int) -> None:
+        load(warehouse, [row("1", source=f"s{at}") for at in range(count)], add())
+        assert count_rows(warehouse) == count
+
+    @pytest.mark.parametrize("count", [1, 200])
+    def test_the_search_goes_back_to_search_from(self, warehouse: Warehouse, count: int) -> None:
+        """What lies before it is not searched: that is the bound that makes it cheap."""
+        rows = [row(str(at)) for at in range(count)]
+        load(warehouse, rows, add(), name="a")
+        again = [row(str(at), at=3600) for at in range(count)]
+        load(warehouse, again, name="b", search_from=T0)
+        assert count_rows(warehouse) == count
+        load(warehouse, again, name="c", search_from=T0 + timedelta(seconds=3600))
+        assert count_rows(warehouse) == count
+        later = [row(str(at), at=7200) for at in range(count)]
+        load(warehouse, later, name="d", search_from=T0 + timedelta(seconds=7200))
+        assert count_rows(warehouse) == 2 * count
+
+    @pytest.mark.parametrize("count", [1, 200])
+    def test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound(
+        self, warehouse: Warehouse, count: int
+    ) -> None:
+        """not_before lies an hour after received_at; the retry comes two hours later, and is searched from the
+        hour on alone."""
+        hour = timedelta(hours=1)
+        first = [row(str(at), not_before=T0 + hour) for at in range(count)]
+        load(warehouse, first, add(), name="a", early=True)
+        retry = [row(str(at), at=7200, not_before=T0 + hour) for at in range(count)]
+        load(warehouse, retry, name="b", search_from=T0 + hour)
+        assert count_rows(warehouse) == count
+
+    def test_the_ledger_skips_what_it_has(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1")], add(), name="a")
+        [loaded] = load(warehouse, [row("2")], name="a")
+        assert (loaded.skipped, loaded.inserted) == (True, 0)
+        assert count_rows(warehouse) == 1
+
+    def test_past_the_ledger_missing_rows_are_inserted_and_others_are_not(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1")], add(), name="a")
+        loaded = warehouse.load(
+            [batch([row("1"), row("2")], shape_version=warehouse.shape(TABLE).version, name="a")], past_ledger=True
+        )
+        assert [each.inserted for each in loaded] == [1]
+        assert count_rows(warehouse) == 2
+        assert ask(warehouse, "SELECT count(*) FROM catchment.ledger WHERE batch = 'a'") == [(1,)]
+
+    def test_files_as_they_lie(self, warehouse: Warehouse, folder: Path) -> None:
+        lines = [row(str(at), n=at) for at in range(100)]
+        path = folder / "packs.ndjson.zst"
+        path.write_bytes(pack_of(lines[:40]) + pack_of(lines[40:]))
+        loaded = warehouse.load(
+            [batch([], changes=add(n="bigint"), rows=(Rows((str(path),), 100),), record_count=100)]
+        )
+        assert [each.inserted for each in loaded] == [100]
+        assert ask(warehouse, f"SELECT sum(n)::BIGINT FROM {TABLE}") == [(4950,)]
+
+    @pytest.mark.parametrize("count", [1, 100])
+    def test_prepared_rows_go_by_column_name(self, warehouse: Warehouse, count: int) -> None:
+        """Field names that fold to one, or are empty, no reader tells apart."""
+        changes = [
+            AddColumn(Column(field, name, "bigint"))
+            for field, name in (("userId", "user_id"), ("USERID", "userid_2"), ("", "field"))
+        ]
+        lines = [row(str(at), user_id=1, userid_2=2, field=3) for at in range(count)]
+        warehouse.load(
+            [batch([], changes=changes, rows=(Rows(b"".join(lines), count, prepared=True),), record_count=count)]
+        )
+        assert ask(warehouse, f"SELECT DISTINCT user_id, userid_2, field FROM {TABLE}") == [(1, 2, 3)]
+
+    def test_several_files_loaded_together_are_all_in_the_ledger(self, warehouse: Warehouse) -> None:
+        version = warehouse.shape(TABLE).version
+        warehouse.load([batch([row("1"), row("2")], shape_version=version, names=("a", "b"), changes=add())])
+        assert warehouse.ledger(["a", "b", "c"]) == {"a": {TABLE}, "b": {TABLE}}
+
+    def test_rows_under_no_name_leave_no_ledger(self, warehouse: Warehouse) -> None:
+        warehouse.load([batch([row("1")], names=(), changes=add())])
+        assert ask(warehouse, "SELECT count(*) FROM catchment.ledger") == [(0,)]
+
+    def test_rows_that_do_not_load_change_nothing(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", n=1)], add(n="bigint"), name="a")
+        broken = b"".join(row(str(at), n=1) for at in range(100)).replace(b'"n":1', b'"n":"x"', 1)
+        with pytest.raises(Malformed) as error:
+            warehouse.load([batch([], rows=(Rows(broken, 100),), shape_version=version(warehouse), name="b")])
+        assert error.value.reason == "not-loadable"
+        assert warehouse.ledger(["b"]) == {}
+        assert count_rows(warehouse) == 1
+
+    def test_a_seventh_fractional_digit_in_a_file_is_refused(self, warehouse: Warehouse) -> None:
+        lines = [row(str(at), t="2026-01-01T00:00:00.1234567Z") for at in range(100)]
+        with pytest.raises(Malformed):
+            load(warehouse, lines, add(t="timestamptz"))
+
+    def test_what_fails_takes_the_whole_call_with_it(self, warehouse: Warehouse) -> None:
+        good = batch([row("1")], changes=add(), name="a")
+        bad = batch([], table="shop.other", rows=(Rows(b"nonsense\n" * 100, 100),), changes=add(), name="a")
+        with pytest.raises(Malformed):
+            warehouse.load([good, bad])
+        assert warehouse.ledger(["a"]) == {}
+
+    def test_many_threads_load_the_same_records_once(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("first")], add())
+        rows = [row(str(at)) for at in range(200)]
+        known = version(warehouse)
+
+        def work(number: int) -> None:
+            for at in range(5):
+                warehouse.load([batch(rows, shape_version=known, name=f"{number}-{at}")])
+
+        threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert count_rows(warehouse) == 201
+        assert ask(warehouse, "SELECT count(*) FROM catchment.ledger") == [(21,)]
+
+    # ---- keyed tables -----------------------------------------------------------------
+
+    def test_the_highest_version_of_a_key_wins_in_any_order(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [upsert("1", 2, n=2), upsert("1", 1, n=1)], name="a")
+        keyed(warehouse, [upsert("1", 3, n=3)], name="b")
+        keyed(warehouse, [upsert("1", 2, n=22)], name="c")
+        assert ask(warehouse, f"SELECT n, _version, _key FROM {TABLE}") == [(3, "0003", '["1"]')]
+
+    def test_ties_break_by_id(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [upsert("1", 1, id="b", n=1)], name="a")
+        keyed(warehouse, [upsert("1", 1, id="a", n=2)], name="b")
+        assert ask(warehouse, f"SELECT n FROM {TABLE}") == [(1,)]
+        keyed(warehouse, [upsert("1", 1, id="c", n=3)], name="c")
+        assert ask(warehouse, f"SELECT n FROM {TABLE}") == [(3,)]
+
+    def test_an_upsert_replaces_the_whole_row(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [upsert("1", 1, n=1, m=1)], name="a")
+        keyed(warehouse, [upsert("1", 2, m=2)], name="b")
+        assert ask(warehouse, f"SELECT n, m FROM {TABLE}") == [(None, 2)]
+
+    def test_a_delete_outlives_its_row(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [upsert("1", 1, n=1)], name="a")
+        keyed(warehouse, [delete("1", 3)], name="b")
+        assert count_rows(warehouse) == 0
+        keyed(warehouse, [upsert("1", 2, n=2)], name="c")
+        assert count_rows(warehouse) == 0
+        keyed(warehouse, [upsert("1", 4, n=4)], name="d")
+        assert ask(warehouse, f"SELECT n FROM {TABLE}") == [(4,)]
+
+    def test_a_tombstone_keeps_its_id_for_ties(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [delete("1", 1, id="b")], name="a")
+        keyed(warehouse, [upsert("1", 1, id="a", n=1)], name="b")
+        assert count_rows(warehouse) == 0
+        keyed(warehouse, [upsert("1", 1, id="c", n=2)], name="c")
+        assert count_rows(warehouse) == 1
+
+    # ---- dead letters, ledger, halts --------------------------------------------------
+
+    def test_dead_letters_come_with_the_ledger_and_once(self, warehouse: Warehouse) -> None:
+        letter = DeadLetter("d1", TABLE, "duplicate-key", "'x'", "file:3", T0, b"\x00\xff", "web", "1")
+        [loaded] = warehouse.load([batch([row("1")], changes=add(), dead=(letter, letter), name="a")])
+        assert loaded.dead == 1
+        warehouse.load([batch([], shape_version=version(warehouse), dead=(letter,), name="b")])
+        assert ask(
+            warehouse,
+            f"SELECT _id, table_name, reason, detail, origin, record_source, record_id, bytes FROM {DEAD_LETTERS}",
+        ) == [("d1", TABLE, "duplicate-key", "'x'", "file:3", "web", "1", "AP8=")]
+
+    def test_entered_batches_are_skipped_and_forgotten_ones_are_not(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("0")], add(), name="z")
+        entry = LedgerEntry("a", TABLE, 1, T0, T0)
+        warehouse.enter([entry, entry])
+        warehouse.enter([entry])
+        assert warehouse.ledger(["a"]) == {"a": {TABLE}}
+        [loaded] = load(warehouse, [row("1")], name="a")
+        assert loaded.skipped
+        warehouse.forget(["a"])
+        assert warehouse.ledger(["a"]) == {}
+        [loaded] = load(warehouse, [row("1")], name="a")
+        assert loaded.inserted == 1
+
+    def test_versions_change_with_the_content_alone(self, warehouse: Warehouse) -> None:
+        before = warehouse.versions([TABLE, "shop.other"])
+        load(warehouse, [row("1")], add(), name="a")
+        after = warehouse.versions([TABLE, "shop.other"])
+        assert after[TABLE] != before[TABLE]
+        assert after["shop.other"] == before["shop.other"]
+        load(warehouse, [row("1")], name="a")
+        assert warehouse.versions([TABLE])[TABLE] == after[TABLE]
+
+    def test_row_count(self, warehouse: Warehouse) -> None:
+        assert warehouse.row_count(TABLE, T0, 10) == 0
+        load(warehouse, [row(str(at), at=at) for at in range(20)], add())
+        assert warehouse.row_count(TABLE, T0 + timedelta(seconds=15), 10) == 5
+        assert warehouse.row_count(TABLE, T0, 10) == 10
+
+    def test_halts(self, warehouse: Warehouse) -> None:
+        warehouse.halt(TABLE, "too many")
+        [halt] = warehouse.halts()
+        assert (halt.table, halt.reason, halt.resumed_at) == (TABLE, "too many", None)
+        warehouse.resume(TABLE)
+        [halt] = warehouse.halts()
+        assert halt.resumed_at is not None
+        warehouse.halt(TABLE, "again")
+        [halt] = warehouse.halts()
+        assert (halt.reason, halt.resumed_at) == ("again", None)
+
+    def test_tidy_keeps_everything_that_counts(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1")], add(), name="a")
+        warehouse.tidy()
+        assert count_rows(warehouse) == 1
+        assert warehouse.ledger(["a"]) == {"a": {TABLE}}
+
+    def test_a_backup_is_a_warehouse(self, warehouse: Warehouse, tmp_path: Path) -> None:
+        load(warehouse, [row("1", n=5)], add(n="bigint"), name="a")
+        warehouse.backup(tmp_path / "backup")
+        load(warehouse, [row("2", n=6)], name="b")
+        assert self.read_backup(tmp_path / "backup", f"SELECT n FROM {TABLE}") == [(5,)]
+
+    def read_backup(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
+        """What a backup answers."""
+        raise NotImplementedError("a subclass of WarehouseConformance says how its backups are read")
+
+
+def row(
+    identity: str,
+    *,
+    at: float = 0,
+    source: str = "web",
+    not_before: datetime | None = None,
+    rescued: Mapping[str, Any] | None = None,
+    table: str = TABLE,
+    **data: Any,
+) -> bytes:
+    """One stamped record, received `at` seconds after T0."""
+    received_at = T0 + timedelta(seconds=at)
+    line: dict[str, Any] = {
+        "table": table,
+        "id": identity,
+        "received_at": timestamp(received_at).decode(),
+        "not_before": timestamp(not_before or received_at).decode(),
+        "source": source,
+        "data": data,
+    }
+    if rescued is not None:
+        line["rescued"] = rescued
+    return _encode(line) + b"\n"
+
+
+def upsert(key: str, at_version: int, *, id: str = "", op: str = "upsert", **data: Any) -> bytes:  # noqa: A002
+    """One prepared row of a keyed table; its id grows with the version unless given."""
+    line: dict[str, Any] = msgspec.json.decode(row(id or f"{key}-{at_version}", k=key, **data))
+    return _encode({**line, "op": op, "key": _encode([key]).decode(), "version": f"{at_version:04}"}) + b"\n"
+
+
+def delete(key: str, at_version: int, *, id: str = "") -> bytes:  # noqa: A002
+    """The deletion of a key."""
+    return upsert(key, at_version, id=id, op="delete")
+
+
+def add(**types: ColumnType) -> list[Change]:
+    """Columns named as their fields."""
+    return [AddColumn(Column(name, name, kind)) for name, kind in types.items()]
+
+
+def batch(lines: Sequence[bytes], *, name: str = "incoming/x", **other: Any) -> Batch:
+    """A batch of these lines as they lie; `other` are fields of `Batch`."""
+    fields: dict[str, Any] = {
+        "names": (name,),
+        "table": TABLE,
+        "rows": (Rows(b"".join(lines), len(lines)),) if lines else (),
+        "record_count": len(lines),
+        "first_received_at": T0,
+        "last_received_at": T0,
+        "search_from": T0,
+        "shape_version": 0,
+        **other,
+    }
+    return Batch(**{**fields, "changes": tuple(fields.get("changes", ())), "key": tuple(fields.get("key", ()))})
+
+
+def load(
+    warehouse: Warehouse, lines: Sequence[bytes], changes: Sequence[Change] = (), **other: Any
+) -> list[Any]:
+    """Load these lines at the table's present shape."""
+    return warehouse.load([batch(lines, changes=changes, shape_version=version(warehouse), **other)])
+
+
+def keyed(warehouse: Warehouse, lines: Sequence[bytes], *, name: str) -> None:
+    """Load prepared rows into the keyed table, which the first call makes."""
+    first = version(warehouse) == 0
+    changes: list[Change] = [*add(k="varchar", n="bigint", m="bigint"), SetKey(("k",))] if first else []
+    rows = (Rows(b"".join(lines), len(lines), prepared=True),)
+    warehouse.load(
+        [
+            batch(
+                [], rows=rows, record_count=len(lines), changes=changes, key=("k",), name=name,
+                shape_version=version(warehouse),
+            )
+        ]
+    )  # fmt: skip
+
+
+def version(warehouse: Warehouse) -> int:
+    return warehouse.shape(TABLE).version
+
+
+def pack_of(lines: Sequence[bytes]) -> bytes:
+    """The lines as a pack."""
+    return build(TABLE, [Line(TABLE, line, T0, T0) for line in lines])
+
+
+def ask(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
+    """A query's rows as Python values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nanoarrow says that it reads JSON columns as text
+        return list(nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples())
+
+
+def count_rows(warehouse: Warehouse) -> int:
+    return int(ask(warehouse, f"SELECT count(*) FROM {TABLE}")[0][0])
