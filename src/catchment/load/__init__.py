@@ -1,0 +1,1 @@
+"""From queue to archive to warehouse, exactly once."""
