@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from catchment import record
 from catchment.archives import INCOMING, Archive
@@ -77,9 +77,10 @@ class _Filters:
             case files.Rewritten(table=table, hour=hour):
                 if self.tables is not None and table not in self.tables:
                     return None
-                if self._wants_all(hour, hour + files.HOUR):
+                last = hour + files.HOUR - timedelta.resolution
+                if self._wants_all(hour, last):
                     return Found(name, (table,))
-                return self._look_inside(archive, name) if self._wants(hour, hour + files.HOUR) else None
+                return self._look_inside(archive, name) if self._wants(hour, last) else None
         return None
 
     def _look_inside(self, archive: Archive, name: str) -> Found | None:
@@ -104,5 +105,5 @@ class _Filters:
         """Whether some of this time is wanted."""
         return (self.since is None or last >= self.since) and (self.until is None or first < self.until)
 
-    def _wants_all(self, first: datetime, end: datetime) -> bool:
-        return (self.since is None or first >= self.since) and (self.until is None or end <= self.until)
+    def _wants_all(self, first: datetime, last: datetime) -> bool:
+        return (self.since is None or first >= self.since) and (self.until is None or last < self.until)
