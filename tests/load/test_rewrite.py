@@ -406,6 +406,17 @@ def test_another_versions_bytes_are_left_as_they_are() -> None:
     assert record_files(archive) == {name: content}
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x50\x2a\x4d\x18"])
+def test_a_new_file_that_is_unreadable_counts_as_nothing(content: bytes) -> None:
+    archive, ledger = filled([build("a.a", lines("a.a", 3))])
+    records = all_lines(archive)
+    broken = files.rewritten("a.a", TEN, ["another"]).name
+    archive.files[broken] = content
+    run(archive, ledger)
+    assert archive.files.pop(broken) == content
+    assert all_lines(archive, "table=") == records
+
+
 def test_old_entries_are_forgotten_after_a_day() -> None:
     archive, ledger = rich()
     old = set(archive.files)
