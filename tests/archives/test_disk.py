@@ -42,7 +42,7 @@ def test_the_folder_is_where_the_configuration_says(tmp_path: Path) -> None:
     DiskArchive(Config(path="relative"), tmp_path / "runtime").put("a", [b"2"])
     DiskArchive(Config(), tmp_path / "runtime").put("a", [b"3"])
     assert (elsewhere / "a").read_bytes() == b"1"
-    assert (tmp_path / "runtime" / "relative" / "a").read_bytes() == b"2"
+    assert (tmp_path / "relative" / "a").read_bytes() == b"2"
     assert (tmp_path / "runtime" / "archive" / "a").read_bytes() == b"3"
 
 

@@ -10,11 +10,11 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -26,15 +26,20 @@ _BUFFERS_AT_ONCE = 256
 _FOLDERS_REMEMBERED = 10_000
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[archive] type = "disk"`."""
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """`[archive]` with `type = "disk"`."""
 
-    path: str | None = None
-    """The archive's folder, absolute, or relative to Catchment's runtime folder; default `archive` in it."""
+    path: Annotated[
+        str | None,
+        msgspec.Meta(
+            min_length=1,
+            description="A folder on a disk with hard links, relative to the project; else within `.catchment`.",
+        ),
+    ] = None
 
 
 class DiskArchive:
-    """An `Archive` in a folder.
+    """An `Archive` in the folder `archive` of the runtime directory, or where `config.path` says.
 
     A file is written under a temporary name beside its own, made durable, and only then linked to its own:
     a link, unlike a rename, never replaces a file that is there. Temporary names begin with a dot, which no
@@ -43,8 +48,9 @@ class DiskArchive:
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
-        """`folder` is Catchment's runtime folder. Nothing is made or touched before the first `put`."""
-        self._root = (folder / Path(config.path or "archive").expanduser()).absolute()
+        """`folder` is the project's runtime folder. Nothing is made or touched before the first `put`."""
+        root = folder / "archive" if config.path is None else folder.parent / Path(config.path).expanduser()
+        self._root = root.absolute()
         self._ready: set[Path] = set()
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
@@ -164,7 +170,8 @@ def _temporary(folder: Path) -> Iterator[tuple[int, Path]]:
     try:
         yield descriptor, path
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that cannot be removed now is removed as a dead writer's later
+            path.unlink()
         os.close(descriptor)
 
 
