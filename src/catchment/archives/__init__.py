@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
 INCOMING = "incoming/"
+MAX_NAME_BYTES = 1024
+MAX_PART_BYTES = 255
+
+_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*")
+
+
+def check_name(name: str) -> None:
+    """Raise `ValueError` unless every archive, on any disk or object store, can hold a file of this name."""
+    if len(name) > MAX_NAME_BYTES:
+        raise ValueError(f"{name[:80]!r}… is no name in the archive: it is longer than {MAX_NAME_BYTES} bytes")
+    for part in name.split("/"):
+        if not _PART.fullmatch(part) or len(part) > MAX_PART_BYTES:
+            raise ValueError(
+                f"{name!r} is no name in the archive: {part!r} needs 1 to {MAX_PART_BYTES} of the characters "
+                "A-Z a-z 0-9 _ - . = and no dot at its start"
+            )
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise `ValueError` unless a name could start like this; the empty prefix is every name's."""
+    if prefix:
+        check_name(prefix.removesuffix("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +45,8 @@ class Entry:
 class Archive(Protocol):
     """Named, immutable files, on disk or in an object store: one implementation a file in this folder.
 
-    Names are relative, with `/` between folders, of the characters `A-Z a-z 0-9 _ - . = /`. A file is whole
+    Names are relative, with `/` between folders, of the characters `A-Z a-z 0-9 _ - . = /`, and no part
+    begins with a dot; any other is a `ValueError` (`check_name`). A file is whole
     or absent to every reader, also after kill -9 or a power cut in the middle of `put`. Once `put` has
     returned, the file is durable. The calls may come from several threads and processes at once.
 
