@@ -26,7 +26,7 @@ _BUFFERS_AT_ONCE = 256
 _FOLDERS_REMEMBERED = 10_000
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+class DiskConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`[archive]` with `type = "disk"`."""
 
     path: Annotated[
@@ -47,7 +47,9 @@ class DiskArchive:
     that died, and is removed when a process first writes to that folder.
     """
 
-    def __init__(self, config: Config, folder: Path) -> None:
+    Config = DiskConfig
+
+    def __init__(self, config: DiskConfig, folder: Path) -> None:
         """`folder` is the project's runtime folder. Nothing is made or touched before the first `put`."""
         root = folder / "archive" if config.path is None else folder.parent / Path(config.path).expanduser()
         self._root = root.absolute()

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from catchment.errors import Malformed
-from catchment.warehouses.shape import Shape, record_type
+from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type
 
 _DIGITS_AND_POINTS = bytes(
     0x30 if 0x30 <= byte <= 0x39 else byte if byte in b".:" else 0x20 for byte in range(256)
@@ -69,7 +69,8 @@ class Memory:
     def learn_null(self, table: str, fields: frozenset[str]) -> None:
         with self._lock:
             known = self.of(table)
-            self._tables[table] = TableMemory(known.always_null | fields, known.unwidenable)
+            nameable = frozenset(filter(is_nameable, fields))
+            self._tables[table] = TableMemory(known.always_null | nameable, known.unwidenable)
 
     def learn_unwidenable(self, table: str, column: str) -> None:
         with self._lock:
@@ -136,18 +137,6 @@ def distinct(sights: Sequence[Sight]) -> bool:
 def decoder(shape: Shape, always_null: frozenset[str]) -> Any:
     """`decode_lines` for records that fit the shape."""
     return msgspec.json.Decoder(record_type(shape, always_null)).decode_lines
-
-
-def lies_well(shape: Shape) -> bool:
-    """Whether DuckDB can name every field as it is: it takes no empty name, and folds case."""
-    return _lies_well(tuple(column.field for column in shape.columns))
-
-
-@lru_cache(maxsize=4_000)
-def _lies_well(fields: tuple[str, ...]) -> bool:
-    return (
-        "" not in fields and len({name.lower() for name in fields}) == len(fields) and "\0" not in "".join(fields)
-    )
 
 
 def has_nul(plain: bytes) -> bool:

@@ -16,10 +16,10 @@ import msgspec
 
 from catchment.errors import Malformed
 from catchment.load.columns import column_name
-from catchment.load.guard import TableMemory, decoder, has_nul, has_seventh_digit, lies_well, sight, strictly
+from catchment.load.guard import TableMemory, decoder, has_nul, has_seventh_digit, sight, strictly
 from catchment.load.values import Unfit, fitting, wanted, wants_widening
 from catchment.warehouses import DeadLetter, Rows
-from catchment.warehouses.shape import AddColumn, Change, Column, Moment, SetKey, Shape, Widen
+from catchment.warehouses.shape import AddColumn, Change, Column, Moment, SetKey, Shape, Widen, lies_well
 
 
 class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):

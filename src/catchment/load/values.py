@@ -47,7 +47,7 @@ def _kind(text: bytes) -> ColumnType | None:
         case b"{" | b"[":
             kind = "json"
         case b'"':
-            kind = "varchar" if _moment(text) is None else "timestamptz"
+            kind = "varchar" if moment(text) is None else "timestamptz"
         case b"t" | b"f":
             kind = "boolean"
         case _ if _is_integer(text):
@@ -67,8 +67,8 @@ def fitting(text: bytes, column: ColumnType) -> object:
             return msgspec.Raw(text)
         case "varchar" if text[:1] == b'"':
             return _decode_string(text)
-        case "timestamptz" if (moment := _moment(text)) is not None:
-            return moment
+        case "timestamptz" if (found := moment(text)) is not None:
+            return found
         case "boolean" if text in {b"true", b"false"}:
             return text == b"true"
         case "bigint" | "double" if text[:1] not in b'"{[tfn':
@@ -108,8 +108,9 @@ def _integer(text: bytes) -> int | None:
     return value if -(2**63) <= value < 2**63 else None
 
 
-def _moment(text: bytes) -> str | None:
-    """Strict RFC 3339 with a zone and at most six fractional digits, within the years 1 to 9999; else None."""
+def moment(text: bytes) -> str | None:
+    """A JSON string that is strict RFC 3339 with a zone and at most six fractional digits, within the
+    years 1 to 9999, decoded; else None."""
     if not 22 <= len(text) <= 34:
         return None
     string = _decode_string(text)

@@ -27,7 +27,7 @@ from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Col
 _log = get_log("warehouse")
 
 
-class Config(Struct, frozen=True, forbid_unknown_fields=True):
+class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """`[warehouse] type = "duckdb"`."""
 
     path: Annotated[str, Meta(description="The database file; `.catchment/warehouse.duckdb` by default.")] = ""
@@ -41,7 +41,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 class DuckDBWarehouse:
     """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
 
-    def __init__(self, config: Config, folder: Path, readable: Sequence[Path] = ()) -> None:
+    Config = DuckDBConfig
+
+    def __init__(self, config: DuckDBConfig, folder: Path, readable: Sequence[Path] = ()) -> None:
         """Open or make the file, under `folder` where no path is given. Statements may read files of
         `readable` (the archive's folder) and of no other.
 

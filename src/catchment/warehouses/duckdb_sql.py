@@ -18,8 +18,9 @@ CREATE SCHEMA IF NOT EXISTS catchment;
 CREATE TABLE IF NOT EXISTS catchment.format (version INTEGER NOT NULL);
 -- One row a batch loaded, written with its rows. No index: names sort by time, so zone maps find them.
 CREATE TABLE IF NOT EXISTS catchment.ledger (
-    batch VARCHAR NOT NULL, table_name VARCHAR NOT NULL, records BIGINT NOT NULL, inserted BIGINT, duplicates BIGINT,
-    dead BIGINT, first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ, loaded_at TIMESTAMPTZ NOT NULL
+    batch VARCHAR NOT NULL, table_name VARCHAR NOT NULL, records BIGINT NOT NULL, inserted BIGINT,
+    duplicates BIGINT, dead BIGINT, first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ,
+    loaded_at TIMESTAMPTZ NOT NULL
 );
 -- The deleted keys of mirrored tables, so that an older version arriving later brings nothing back.
 CREATE TABLE IF NOT EXISTS catchment.tombstones (

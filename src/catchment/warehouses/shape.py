@@ -89,6 +89,20 @@ _BOUNDED: dict[str, Any] = {
 _LOOSE: dict[str, Any] = {**_BOUNDED, "double": float}
 """For rows that were looked at one by one: a double may be as large as it likes."""
 
+
+def is_nameable(field: str) -> bool:
+    """Whether msgspec and DuckDB can be told to read a field of this name."""
+    return field != "" and not any(character in '"\\' or character < " " for character in field)
+
+
+@lru_cache(maxsize=4_000)
+def lies_well(shape: Shape) -> bool:
+    """Whether records can be read as they lie: every field can be named, and no two fold to one (DuckDB folds
+    case). Else they are prepared, and go by column name."""
+    fields = [column.field for column in shape.columns]
+    return all(map(is_nameable, fields)) and len({field.lower() for field in fields}) == len(fields)
+
+
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -101,6 +115,7 @@ def record_type(
     loose: bool = False,
 ) -> type[msgspec.Struct]:
     """The msgspec type of a stamped record whose `data` fits the columns: one C pass tells whether it does.
+    Only for a shape that `lies_well`, unless `prepared`.
 
     `data` decodes to a struct with one attribute a column, in order, so that `msgspec.structs.astuple` gives
     a row. Fields of `always_null` have no column and may hold null alone; any other unknown field fails, unless

@@ -1,0 +1,74 @@
+"""A loader on a real archive and a real DuckDB file, driven step by step."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catchment.archives.disk import DiskArchive
+from catchment.load.guard import Memory
+from catchment.load.halts import Halts
+from catchment.load.loader import Loader
+from catchment.load.round import Part, Round
+from catchment.load.sweep import InFlight, Sweep
+from catchment.queues import Delivery, Message
+from catchment.service import Stop
+from catchment.warehouses import Loaded
+from catchment.warehouses.duckdb import DuckDBWarehouse
+
+T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+class Rig:
+    """`send` messages, `archive` them as a round, `load` what it made; or `sweep`."""
+
+    def __init__(self, folder: Path, *, max_rejected_share: float = 1.0, min_rejected: int = 10**9) -> None:
+        self.folder = folder
+        self.archive = DiskArchive(DiskArchive.Config(), folder)
+        self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
+        self.halts = Halts(self.warehouse, max_rejected_share, min_rejected)
+        self.loader = Loader(self.warehouse, self.archive, Memory(), self.halts)
+        self.sweep = Sweep(self.loader, self.archive, InFlight())
+        self._serial = itertools.count()
+        self.now = T0
+
+    def close(self) -> None:
+        self.warehouse.close()
+
+    def message(self, *records: dict[str, Any] | bytes) -> Message:
+        """Plain records, NDJSON, enqueued now under an identity of its own."""
+        lines = [each if isinstance(each, bytes) else msgspec.json.encode(each) for each in records]
+        return Message(b"\n".join(lines), f"queue/{next(self._serial)}", self.now)
+
+    def put(self, *messages: Message) -> list[Part]:
+        """Archive the messages as one round."""
+        taken = Round(self.loader.look, "test")
+        taken.add(Delivery(messages, None))
+        self.now += timedelta(seconds=1)
+        return taken.close(self.archive, self.now)
+
+    def file(self, *records: dict[str, Any] | bytes) -> list[Loaded]:
+        """Archive and load plain records as one message."""
+        return self.loader.load(self.put(self.message(*records)))
+
+    def swept(self) -> int:
+        return self.sweep.incoming(Stop())
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        from catchment.testing.content import rows
+
+        return rows(self.warehouse, sql)
+
+
+def event(identity: str, table: str = "web.event", **data: Any) -> dict[str, Any]:
+    """A plain record."""
+    return {"table": table, "id": identity, "source": "web", "data": data}
+
+
+def columns(rig: Rig, table: str = "web.event") -> dict[str, str]:
+    """Field → column type."""
+    return {column.field: column.type for column in rig.warehouse.shape(table).columns}
