@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from catchment.archives import disk
-from catchment.archives.disk import DiskArchive
+from catchment.archives.disk import DiskArchive, DiskConfig
 from catchment.errors import Retry, StorageError
 from catchment.testing.archives import ArchiveConformance, Factory, read
 
@@ -24,12 +24,12 @@ from catchment.testing.archives import ArchiveConformance, Factory, read
 class TestDiskArchive(ArchiveConformance):
     @pytest.fixture
     def factory(self, tmp_path: Path) -> Factory:
-        return partial(DiskArchive, DiskArchive.Config(), tmp_path / "new" / "runtime")
+        return partial(DiskArchive, DiskConfig(), tmp_path / "new" / "runtime")
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> DiskArchive:
-    return DiskArchive(DiskArchive.Config(), tmp_path)
+    return DiskArchive(DiskConfig(), tmp_path)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -38,16 +38,16 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_the_folder_is_where_the_configuration_says(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
-    DiskArchive(DiskArchive.Config(path=str(elsewhere)), tmp_path / "runtime").put("a", [b"1"])
-    DiskArchive(DiskArchive.Config(path="relative"), tmp_path / "runtime").put("a", [b"2"])
-    DiskArchive(DiskArchive.Config(), tmp_path / "runtime").put("a", [b"3"])
+    DiskArchive(DiskConfig(path=str(elsewhere)), tmp_path / "runtime").put("a", [b"1"])
+    DiskArchive(DiskConfig(path="relative"), tmp_path / "runtime").put("a", [b"2"])
+    DiskArchive(DiskConfig(), tmp_path / "runtime").put("a", [b"3"])
     assert (elsewhere / "a").read_bytes() == b"1"
     assert (tmp_path / "relative" / "a").read_bytes() == b"2"
     assert (tmp_path / "runtime" / "archive" / "a").read_bytes() == b"3"
 
 
 def test_opening_it_touches_nothing(tmp_path: Path) -> None:
-    archive = DiskArchive(DiskArchive.Config(), tmp_path / "runtime")
+    archive = DiskArchive(DiskConfig(), tmp_path / "runtime")
     assert list(archive.list()) == []
     archive.delete("a")
     assert not (tmp_path / "runtime").exists()
@@ -55,7 +55,7 @@ def test_opening_it_touches_nothing(tmp_path: Path) -> None:
 
 def test_the_url_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    archive = DiskArchive(DiskArchive.Config(), Path("runtime"))
+    archive = DiskArchive(DiskConfig(), Path("runtime"))
     archive.put("a", [b"x"])
     assert archive.url("a") == str(tmp_path / "runtime" / "archive" / "a")
 
@@ -118,21 +118,21 @@ def test_what_dead_writers_left_is_removed_and_what_living_ones_write_is_not(tmp
         path.write_bytes(b"half")
     with living.open("rb+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        DiskArchive(DiskArchive.Config(), tmp_path).put("incoming/a", [b"x"])
+        DiskArchive(DiskConfig(), tmp_path).put("incoming/a", [b"x"])
         assert not dead.exists()
         assert living.exists()
         assert other.exists()
-    DiskArchive(DiskArchive.Config(), tmp_path).put("incoming/a", [b"x"])
+    DiskArchive(DiskConfig(), tmp_path).put("incoming/a", [b"x"])
     assert not living.exists()
 
 
 def test_another_process_does_not_remove_what_is_being_written(tmp_path: Path) -> None:
-    archive = DiskArchive(DiskArchive.Config(), tmp_path)
+    archive = DiskArchive(DiskConfig(), tmp_path)
 
     def source() -> Iterator[bytes]:
         yield b"one"
         assert len(leftovers(tmp_path)) == 1
-        DiskArchive(DiskArchive.Config(), tmp_path).put("b", [b"x"])
+        DiskArchive(DiskConfig(), tmp_path).put("b", [b"x"])
         yield b"two"
 
     archive.put("a", source())
@@ -189,12 +189,12 @@ def test_a_file_that_cannot_grow_on_is_removed(tmp_path: Path) -> None:
     script = f"""
 import resource, signal
 from pathlib import Path
-from catchment.archives.disk import DiskArchive
+from catchment.archives.disk import DiskArchive, DiskConfig
 from catchment.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    DiskArchive(DiskArchive.Config(), Path({str(tmp_path)!r})).put("a", [b"x" * 30_000] * 10)
+    DiskArchive(DiskConfig(), Path({str(tmp_path)!r})).put("a", [b"x" * 30_000] * 10)
 except StorageError as error:
     print(error)
 """
@@ -214,7 +214,7 @@ def test_short_writes_are_written_on(archive: DiskArchive, monkeypatch: pytest.M
 def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
-    archive = DiskArchive(DiskArchive.Config(), tmp_path)
+    archive = DiskArchive(DiskConfig(), tmp_path)
     archive.put("a", [b"x"])
     (tmp_path / "archive").chmod(0o500)
     try:
@@ -231,7 +231,7 @@ def test_a_file_where_the_archive_needs_a_folder(archive: DiskArchive, tmp_path:
         archive.put("a/b", [b"x"])
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="move the file"):
-        DiskArchive(DiskArchive.Config(path=str(tmp_path / "file")), tmp_path).put("b", [b"x"])
+        DiskArchive(DiskConfig(path=str(tmp_path / "file")), tmp_path).put("b", [b"x"])
 
 
 def test_a_folder_where_a_file_should_be(archive: DiskArchive) -> None:

@@ -37,8 +37,8 @@ def calls_of_put(strace: str, tmp_path: Path, name: str) -> list[tuple[str, str]
     script = f"""
 import os
 from pathlib import Path
-from catchment.archives.disk import DiskArchive
-DiskArchive(DiskArchive.Config(), Path({str(tmp_path)!r})).put({name!r}, [b"some", b"bytes"])
+from catchment.archives.disk import DiskArchive, DiskConfig
+DiskArchive(DiskConfig(), Path({str(tmp_path)!r})).put({name!r}, [b"some", b"bytes"])
 os.write(1, b"{_FINISHED}")
 """
     trace = tmp_path / "trace"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
-from catchment.archives.disk import DiskArchive
+from catchment.archives.disk import DiskArchive, DiskConfig
 from catchment.load import files
 from catchment.load.rewrite import Done, Limits, forget, rewrite
 from catchment.load.verify import problems
@@ -318,14 +318,14 @@ def test_a_rival_that_knows_of_more_loses_no_record(at: int) -> None:
 def test_rivals_in_threads_on_disk(tmp_path: Path) -> None:
     memory, ledger = rich()
     records = all_lines(memory)
-    archive = DiskArchive.Config(), tmp_path)
+    archive = DiskArchive(DiskConfig(), tmp_path)
     for name, content in memory.files.items():
         archive.put(name, [content])
     errors: list[BaseException] = []
 
     def rival() -> None:
         try:
-            list(rewrite(DiskArchive.Config(), tmp_path), ledger, now=NOON, limits=Limits(packs=2)))
+            list(rewrite(DiskArchive(DiskConfig(), tmp_path), ledger, now=NOON, limits=Limits(packs=2)))
         except BaseException as error:
             errors.append(error)
 
@@ -455,7 +455,7 @@ def test_a_list_that_a_rival_took_is_passed_over() -> None:
 
 def test_memory_does_not_grow_with_the_bytes(tmp_path: Path) -> None:
     """24 MB of lines, all of which have to be decompressed, since the packs reach into another hour."""
-    archive, ledger = DiskArchive.Config(), tmp_path), MemoryLedger()
+    archive, ledger = DiskArchive(DiskConfig(), tmp_path), MemoryLedger()
 
     def big(first: int) -> Iterator[Line]:
         for number in range(10):
