@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from catchment import registry
+from catchment import registry, secret
 
 
 class SmallQueue:
@@ -71,3 +71,10 @@ def small_adapters(monkeypatch: pytest.MonkeyPatch) -> Any:
     registry.adapter_class.cache_clear()
     yield own
     registry.adapter_class.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has secrets of its own."""
+    monkeypatch.setattr(secret, "_forms", set())
+    monkeypatch.setattr(secret, "_pattern", None)

@@ -2,8 +2,9 @@
 `catchment.archives` and `catchment.warehouses`: the name is the `type` of a project file, the value the class.
 
 An adapter is a class with an attribute `Config`, the `msgspec.Struct` of its settings, and a constructor
-`(config, folder)`; `folder` is where it may keep files of its own, and may not exist yet. It may offer
-`diagnose(config, folder) -> list[Finding]` to `catchment doctor`, as a class method or static method.
+`(config, folder)`; `folder` is the project's runtime folder, where it may keep files in a folder named as its
+kind; neither may exist yet. Constructing it touches nothing. It may offer `diagnose(config, folder)` to
+`catchment doctor`, a class method or static method that returns a list of `catchment.finding.Finding`.
 """
 
 from __future__ import annotations

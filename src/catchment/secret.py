@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import re
 import threading
-from urllib.parse import quote, unquote
 
 MASK = "***"
-MIN_CHARACTERS = 4
-"""Shorter values (a port, a yes) are too common in other words to be replaced in free text."""
 
-_URL_PASSWORD = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*):(?P<password>[^\s/@]+)@")
+_URL_PASSWORD = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@:]*):(?P<password>[^\s/?#@]+)@")
+_MIN_CHARACTERS = 4
+"""Shorter values (a port's, a yes) are found in all that is written: masking them would leave nothing to read."""
+_MIN_LINE_CHARACTERS = 8
 _lock = threading.Lock()
-_remembered: set[str] = set()
+_forms: set[str] = set()
 _pattern: re.Pattern[str] | None = None
 
 
@@ -45,16 +45,17 @@ class Secret(str):
 
 
 def remember(value: str) -> None:
-    """Have `redact` replace this value, also as URLs and JSON write it, and a URL's password for itself."""
+    """Have `redact` replace this value from now on: also each line of it, and the password of a URL for itself."""
     global _pattern  # noqa: PLW0603 - one set of secrets a process is the point
-    forms = {value, *value.splitlines()}
-    forms |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
-    for form in tuple(forms):
-        forms |= {unquote(form), quote(form, safe=""), json.dumps(form)[1:-1]}
+    parts = [value, *(line for line in value.splitlines() if len(line) >= _MIN_LINE_CHARACTERS)]
+    parts += [match["password"] for match in _URL_PASSWORD.finditer(value)]
+    new = {form for part in parts for form in _written_forms(part) if len(form) >= _MIN_CHARACTERS}
     with _lock:
-        _remembered.update(form for form in forms if len(form) >= MIN_CHARACTERS)
-        longest_first = sorted(_remembered, key=len, reverse=True)
-        _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        if new <= _forms:
+            return
+        _forms.update(new)
+        # The longest first: a secret that begins another must not leave the other's rest in sight.
+        _pattern = re.compile("|".join(map(_bounded, sorted(_forms, key=len, reverse=True))))
 
 
 def redact(text: str) -> str:
@@ -62,3 +63,28 @@ def redact(text: str) -> str:
     if _pattern is not None:
         text = _pattern.sub(MASK, text)
     return _URL_PASSWORD.sub(rf"\g<start>:{MASK}@", text) if "://" in text else text
+
+
+def _written_forms(secret: str) -> set[str]:
+    """The secret as URLs, JSON and Python write it."""
+    from urllib.parse import quote, quote_plus, unquote
+
+    plain = {secret, secret.strip(), unquote(secret)}
+    return plain.union(
+        *(
+            (
+                quote(form, safe=""),
+                quote(form),
+                quote_plus(form),
+                repr(form)[1:-1],
+                json.dumps(form)[1:-1],
+                json.dumps(form, ensure_ascii=False)[1:-1],
+            )
+            for form in map(str, plain)
+        )
+    )
+
+
+def _bounded(form: str) -> str:
+    """The shortest count only where they stand alone."""
+    return re.escape(form) if len(form) > _MIN_CHARACTERS else rf"(?<!\w){re.escape(form)}(?!\w)"

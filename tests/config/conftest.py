@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_adapters import small_adapters
+from tests.small_adapters import no_secrets, small_adapters
 
-__all__ = ["small_adapters"]
+__all__ = ["no_secrets", "small_adapters"]
 
 
 @pytest.fixture

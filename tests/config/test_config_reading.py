@@ -33,7 +33,7 @@ def test_an_empty_file_is_a_project_with_every_default(project_folder: Write) ->
     assert (project.load.max_age_s, project.load.max_rows, project.load.max_bytes) == (0.5, 250_000, 64_000_000)
     assert project.load.dedupe_window == timedelta(days=7)
     assert project.runtime == folder / ".catchment"
-    assert project.queue.folder == folder / ".catchment" / "queue"
+    assert project.queue.folder == folder / ".catchment"
     assert project.metrics.port("load") == 0
 
 
@@ -74,11 +74,11 @@ load = 9101
     assert project.metrics.port("load") == 9101
 
 
-def test_a_part_opens_as_its_adapter_with_its_own_folder(project_folder: Write) -> None:
+def test_a_part_opens_as_its_adapter_in_the_runtime_folder(project_folder: Write) -> None:
     project = load_project(project_folder('[queue]\nurl = "there"'), environment={})
     queue = project.queue.open()
     assert isinstance(queue, SmallQueue)
-    assert (queue.config.url, queue.folder) == ("there", project.runtime / "queue")
+    assert (queue.config.url, queue.folder) == ("there", project.runtime)
 
 
 def test_the_nearest_folder_above_is_the_project(project_folder: Write) -> None:

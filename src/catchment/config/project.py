@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """An adapter chosen and configured, not opened yet. `folder` is its own; it may not exist yet."""
+    """An adapter chosen and configured, not opened yet. `folder` is the project's `runtime`."""
 
     kind: str
     type: str

@@ -149,7 +149,7 @@ class _Reading:
             if name in NOT_YET:
                 self._note((name,), "is not yet part of Catchment", "leave the section out")
             else:
-                self._note((name,), "unknown section", did_you_mean(name, (*SECTION_ORDER, "profiles")))
+                self._note((name,), "unknown section", _nearest_section(name))
         for pattern, values in NOT_YET.items():
             *tables, key = pattern.split(".")
             for table, path in _matching(sections, tables, ()):
@@ -181,7 +181,13 @@ class _Reading:
         config = read_struct(settings, adapter.Config, (kind,), self._note)
         if config is BAD:
             return BAD
-        return Part(kind, name, config, self._folder / RUNTIME_FOLDER / kind, adapter)
+        return Part(kind, name, config, self._folder / RUNTIME_FOLDER, adapter)
+
+
+def _nearest_section(name: str) -> str:
+    later = [section for section in NOT_YET if "." not in section]
+    nearest = did_you_mean(name, (*SECTION_ORDER, "profiles", *later))
+    return f"{nearest}, which is not yet part of Catchment" if nearest in later else nearest
 
 
 def _matching(table: Any, tables: list[str], path: KeyPath) -> list[tuple[dict[str, Any], KeyPath]]:
