@@ -1,21 +1,22 @@
 """Every adapter in one line. Third parties add theirs by entry points of the groups `catchment.queues`,
 `catchment.archives` and `catchment.warehouses`: the name is the `type` of a project file, the value the class.
 
-An adapter is a class with an attribute `Config`, the `msgspec.Struct` of its settings, and a constructor
-`(config, folder)`; `folder` is the project's runtime folder, where it may keep files in a folder named as its
-kind; neither may exist yet. Constructing it touches nothing. It may offer `diagnose(config, folder)` to
-`catchment doctor`, a class method or static method that returns a list of `catchment.finding.Finding`.
+An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
+attribute of the class, or beside it in its module. `folder` is the project's runtime folder, which may
+not exist yet. An adapter may offer `diagnose(config, folder)` to `catchment doctor`, a class or static method that
+returns a list of `catchment.finding.Finding`, and must where constructing it disturbs one that runs.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -43,7 +44,8 @@ class Adapter:
                 f"the {self.kind} {self.name} needs the module {error.name}, which is not installed",
                 f"pip install 'catchment[{self.extra}]'",
             ) from error
-        return _checked(found, self)
+        config_type(found)
+        return cast(type[Any], found)
 
 
 ADAPTERS = (
@@ -80,11 +82,13 @@ def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=f"catchment.{kind}s"))
 
 
-def _checked(found: Any, adapter: Adapter) -> type[Any]:
-    config = getattr(found, "Config", None)
-    if isinstance(found, type) and isinstance(config, type) and issubclass(config, msgspec.Struct):
-        return found
+def config_type(adapter: type[Any]) -> type[msgspec.Struct]:
+    """The struct of an adapter's settings. Raises `UsageError` if it has none."""
+    beside = getattr(sys.modules[adapter.__module__], "Config", None)
+    config = getattr(adapter, "Config", beside)
+    if isinstance(config, type) and issubclass(config, msgspec.Struct):
+        return config
     raise UsageError(
-        f"the {adapter.kind} {adapter.name} ({adapter.target}) is no adapter: it has no Config of settings",
-        "a class attribute Config, a msgspec.Struct; see catchment.registry",
+        f"{adapter.__module__}:{adapter.__qualname__} is no adapter: it has no Config of settings",
+        "Config, a msgspec.Struct, in the class or beside it; see catchment.registry",
     )

@@ -106,7 +106,7 @@ def test_damaged_files_that_were_set_aside(catchment: Catchment, project: Path) 
     (project / ".catchment" / "queue" / "broken" / "0a-000001.db").write_text("")
     ended = catchment("doctor", "-p", project)
     assert ended.code == ExitCode.NOT_WELL
-    assert "1 damaged file(s) set aside" in ended.out
+    assert "NOT  damaged files  1 set aside in" in ended.out
     assert "0a-000001.db" in ended.out
 
 

@@ -182,13 +182,13 @@ max_rejected_share = 0.1
 [profiles.production.load]
 max_rows = 20
 [profiles.production.load.tables."a.b"]
-min_records_for_halt = 5
+contract = "evolve"
 """)
     assert load_project(folder, environment={}).load.max_rows == 10
     load = load_project(folder, "production", {}).load
     assert (load.max_rows, load.max_age_s) == (20, 2)
     assert load.for_table("a.b").max_rejected_share == 0.1
-    assert load.for_table("a.b").min_records_for_halt == 5
+    assert load.tables["a.b"].contract == "evolve"
 
 
 def test_a_profile_with_another_type_starts_that_section_anew(project_folder: Write) -> None:

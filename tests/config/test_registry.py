@@ -8,7 +8,7 @@ import pytest
 from catchment import registry
 from catchment.errors import UsageError
 from catchment.registry import Adapter, adapter_class, names
-from tests.small_adapters import SmallQueue, SmallStore
+from tests.small_adapters import NoAdapter, SmallQueue, SmallStore
 
 pytestmark = pytest.mark.usefixtures("small_adapters")
 
@@ -38,6 +38,12 @@ def test_ours() -> None:
     assert names("warehouse") == ["duckdb", "needy"]
 
 
+def test_settings_are_in_the_class_or_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.config_type(SmallQueue) is SmallQueue.Config
+    monkeypatch.setattr("tests.small_adapters.Config", SmallStore.Config, raising=False)
+    assert registry.config_type(NoAdapter) is SmallStore.Config
+
+
 def test_an_unknown_type_has_its_nearest_spelling() -> None:
     with pytest.raises(UsageError) as caught:
         adapter_class("warehouse", "duckbd")
@@ -58,7 +64,7 @@ def test_nobody_takes_a_name_of_ours() -> None:
 
 @pytest.mark.usefixtures("third_party")
 def test_what_is_no_adapter_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"the warehouse none \(tests\.small_adapters:NoAdapter\) is no adapter"):
+    with pytest.raises(UsageError, match=r"tests\.small_adapters:NoAdapter is no adapter"):
         adapter_class("warehouse", "none")
 
 

@@ -29,6 +29,8 @@ MIN_DUCKDB = (2, 0, 1)
 MIN_FREE_BYTES = 2_000_000_000
 CLOCK_TOLERANCE_S = 300
 MAX_FILES_FOR_CLOCK = 10_000
+SET_ASIDE = ("*/broken/*", "*.damaged-*")
+"""Where the embedded queue and the embedded warehouse put a damaged file."""
 
 
 def examine(project: Project) -> Iterator[Finding]:
@@ -105,12 +107,12 @@ def private_env(file: Path) -> Iterator[Finding]:
 
 
 def set_aside(runtime: Path) -> Iterator[Finding]:
-    """Damaged files that Catchment has put into a folder `broken`; nothing where there are none."""
-    for folder in sorted(runtime.glob("*/broken")):
-        names = sorted(path.name for path in folder.iterdir())
-        if names:
-            words = f"{len(names)} damaged file(s) set aside in {folder}: {', '.join(names[:3])}"
-            yield Finding(folder.parent.name, False, words, "keep a copy, check the disk, then remove them")
+    """Damaged files that Catchment has put out of its way; nothing where there are none."""
+    files = sorted(path for pattern in SET_ASIDE for path in runtime.glob(pattern))
+    if files:
+        names = ", ".join(str(path.relative_to(runtime)) for path in files[:3]) + (", …" if len(files) > 3 else "")
+        words = f"{len(files)} set aside in {runtime}: {names}"
+        yield Finding("damaged files", False, words, "look into the disk, keep a copy, then remove them")
 
 
 def part(part: Part[Any], ask: Callable[[Any], str] | None) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -68,19 +69,22 @@ def _section_text(section: Section, project_name: str) -> str:
     for setting in settings:
         table, _, key = setting.key.rpartition(".")
         if table:
-            tables.setdefault(table, []).append(Setting(key, setting.type, setting.default, setting.description))
+            tables.setdefault(table, []).append(replace(setting, key=key))
         elif (section.name, key) == ("project", "name"):
             lines.append(f"name = {toml(project_name)}")
         else:
             lines.extend(_setting_lines(setting))
+    above = {setting.key: setting.default for setting in section.settings}
     for table, inner in tables.items():
-        lines.extend(["", f"# [{section.name}.{table}]", *_all_lines(inner)])
+        lines.extend(
+            [
+                "",
+                f"# [{section.name}.{table}]",
+            ]
+        )
+        for setting in inner:
+            lines.extend(_setting_lines(replace(setting, default=setting.default or above.get(setting.key))))
     return "\n".join(lines) + "\n"
-
-
-def _all_lines(settings: Iterable[Setting]) -> Iterator[str]:
-    for setting in settings:
-        yield from _setting_lines(setting)
 
 
 def _setting_lines(setting: Setting) -> Iterator[str]:
@@ -88,4 +92,4 @@ def _setting_lines(setting: Setting) -> Iterator[str]:
     yield from textwrap.wrap(
         f"{setting.description} ({setting.type})", 100, initial_indent="## ", subsequent_indent="## "
     )
-    yield f"# {setting.key} = {setting.default or ''}".rstrip()
+    yield f"# {setting.key} = {setting.default or '…'}"

@@ -50,9 +50,12 @@ def _section(name: str) -> Section:
         return Section(name, summary(SECTIONS[name]), tuple(settings_of(SECTIONS[name])), {})
     default, words = ADAPTER_SECTIONS[name]
     own = [adapter for adapter in registry.ADAPTERS if adapter.kind == name]
-    choices = " or ".join(f'"{adapter.name}"' for adapter in own)
+    by_type = {each.name: tuple(settings_of(registry.config_type(each.load()))) for each in own}
+    choices = " or ".join(f'"{type_name}"' for type_name in by_type)
     kind = Setting("type", choices, toml(default), f"Which kind of {name}; the other settings are this type's.")
-    return Section(name, words, (kind,), {each.name: tuple(settings_of(each.load().Config)) for each in own})
+    return Section(
+        name, words, (kind,), {each.name: tuple(settings_of(registry.config_type(each.load()))) for each in own}
+    )
 
 
 def summary(described: Any) -> str:

@@ -28,11 +28,11 @@ class Part(Generic[T]):
     type: str
     config: Any
     folder: Path
-    adapter: Callable[[Any, Path], Any] = field(repr=False)
+    adapter: Callable[..., Any] = field(repr=False)
 
-    def open(self) -> T:
-        """Construct the adapter; the caller closes it."""
-        return cast(T, self.adapter(self.config, self.folder))
+    def open(self, **more: Any) -> T:
+        """Construct the adapter, with what it may want besides its settings; the caller closes it."""
+        return cast(T, self.adapter(self.config, self.folder, **more))
 
 
 @dataclass(frozen=True, slots=True)

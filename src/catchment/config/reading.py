@@ -178,7 +178,7 @@ class _Reading:
             self._note((kind, "type"), redact(error.message), error.hint)
             return BAD
         settings = {key: value for key, value in raw.items() if key != "type"}
-        config = read_struct(settings, adapter.Config, (kind,), self._note)
+        config = read_struct(settings, registry.config_type(adapter), (kind,), self._note)
         if config is BAD:
             return BAD
         return Part(kind, name, config, self._folder / RUNTIME_FOLDER, adapter)

@@ -34,21 +34,11 @@ class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     contract: (
         Annotated[Contract, Meta(description="What happens to a field that the table does not have.")] | None
     ) = None
-    dedupe_window: (
-        Annotated[
-            timedelta,
-            Meta(description="How far back a copy of a record is looked for.", extra={"at_least": _MINUTE}),
-        ]
-        | None
-    ) = None
     max_rejected_share: (
         Annotated[
             float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")
         ]
         | None
-    ) = None
-    min_records_for_halt: (
-        Annotated[int, Meta(ge=1, description="Below this many records the share rejected says nothing.")] | None
     ) = None
 
 
@@ -56,7 +46,13 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How records go from the queue into the archive and the warehouse."""
 
     max_age_s: Annotated[
-        float, Meta(gt=0, le=3600, description="A round closes when its first record is this old, in seconds.")
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="A round closes when its first record is this old, in seconds; while loading takes much of"
+            " a core, up to 3 s later.",
+        ),
     ] = 0.5
     max_rows: Annotated[int, Meta(ge=1, description="A round closes at this many records.")] = 250_000
     max_bytes: Annotated[
@@ -82,8 +78,8 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
             " share of its records is rejected.",
         ),
     ] = 0.5
-    min_records_for_halt: Annotated[
-        int, Meta(ge=1, description="Below this many records of a table the share rejected says nothing.")
+    min_rejected: Annotated[
+        int, Meta(ge=1, description="With fewer records of a table rejected than this, its loading goes on.")
     ] = 100
     rewrite_after: Annotated[
         timedelta,
@@ -92,14 +88,7 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
             extra={"at_least": _MINUTE},
         ),
     ] = timedelta(hours=1)
-    sweep_every: Annotated[
-        timedelta,
-        Meta(
-            description="How often the archive is compared with the ledger, and what the ledger lacks is loaded.",
-            extra={"at_least": timedelta(seconds=1)},
-        ),
-    ] = _MINUTE
-    threads: Annotated[
+    loader_threads: Annotated[
         int, Meta(ge=1, le=64, description="How many tables load at the same time; each is pinned to a thread.")
     ] = 2
     tables: Annotated[
