@@ -25,7 +25,8 @@ once, and `catchment schema project` prints a JSON Schema by which editors compl
   is what a file holds, without its last line end; `$${` stands for `${` itself. Numbers and sizes may be variables
   too. What a variable held is shown as `***` in logs and errors, unless it is shorter than four characters.
 - **`.env`**: lines of `NAME=value` or `export NAME=value`; what follows ` #` is a comment. A value in single
-  quotes is taken as it stands, one in double quotes knows `\\n`, `\\r`, `\\t`, `\\"` and `\\\\`; both may span lines.
+  quotes is taken as it stands, one in double quotes knows `\\n`, `\\r`, `\\t`, `\\"` and `\\\\`; both may span
+  lines.
 - **Profiles**: `[profiles.NAME.SECTION]` is laid over `[SECTION]` by `--profile NAME`, setting by setting. Where
   it changes a section's `type`, that section is the profile's alone.
 - **Sizes** have a unit: `"64 MB"` is 64 million bytes, `"64 MiB"` is 64 × 1024 × 1024. A bare number is bytes.
