@@ -41,12 +41,17 @@ def held(file: Path) -> Iterator[subprocess.Popen[str]]:
         yield holder
 
 
-def test_a_file_that_opens(file: Path, tmp_path: Path) -> None:
-    before = file.read_bytes()
+def test_a_file_that_opens_stays_as_it_is_with_its_wal(file: Path, tmp_path: Path) -> None:
+    code = (
+        f"import duckdb, os; c = duckdb.connect({str(file)!r}); c.execute('INSERT INTO t VALUES (2)'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     finding = diagnosed(tmp_path)
     assert finding.is_well
     assert "with 1 tables" in finding.detail
-    assert file.read_bytes() == before
+    assert before.keys() == {"warehouse.duckdb", "warehouse.duckdb.wal"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_no_file_yet_and_none_is_made(tmp_path: Path) -> None:
