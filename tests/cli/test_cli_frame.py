@@ -27,8 +27,9 @@ HEAVY = {"duckdb", "zstandard", "nanoarrow", "prometheus_client", "msgspec", "sq
 
 def process(*arguments: str, code: str = "from catchment.cli import main; main()") -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-c", code, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
     )
 
 
