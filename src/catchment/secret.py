@@ -6,7 +6,6 @@ it in any text that people may read. Logs, errors and crash reports pass through
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 
@@ -67,6 +66,7 @@ def redact(text: str) -> str:
 
 def _written_forms(secret: str) -> set[str]:
     """The secret as URLs, JSON and Python write it."""
+    import json
     from urllib.parse import quote, quote_plus, unquote
 
     plain = {secret, secret.strip(), unquote(secret)}
