@@ -226,9 +226,11 @@ class _Human(_Formatter):
         line += "".join(f" {name}={_value(value)}" for name, value in _fields(record).items())
         if record.exc_info and record.exc_info[1]:
             error = _error(record.exc_info[1])
-            line += f": {error['error']}".translate(_CONTROL_BUT_LINES)
-            line += f"\n  Try: {error['hint']}".translate(_CONTROL_BUT_LINES) if "hint" in error else ""
-            line += "\n" + error["traceback"].translate(_CONTROL_BUT_LINES) if "traceback" in error else ""
+            parts = [f": {error['error']}"]
+            parts += [f"Try: {error['hint']}"] if "hint" in error else []
+            parts += [error["traceback"]] if "traceback" in error else []
+            # Indented, so that no text can pass for a line of its own.
+            line += "\n".join(parts).translate(_CONTROL_BUT_LINES).replace("\n", "\n  ")
         return line
 
 

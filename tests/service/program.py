@@ -1,7 +1,7 @@
 """What the tests run as processes of their own.
 
-    program.py run RUNTIME NAME=MODE…   services in this process
-    program.py up RUNTIME NAME=MODE…    a supervisor with one child per service
+program.py run RUNTIME NAME=MODE…   services in this process
+program.py up RUNTIME NAME=MODE…    a supervisor with one child per service
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Example:
             grandchild = subprocess.Popen([sys.executable, "-c", program])
             self._write("grandchild", str(grandchild.pid))
         if self._mode == "side-task":
-            stop.start("flusher", lambda: Path("/nowhere/at all").read_bytes() and None)
+            stop.start("flusher", _fail)
         if self._mode == "returns":
             return
         self._ready = self._mode != "never-ready"
@@ -70,6 +70,10 @@ class Example:
     def _write(self, what: str, text: str) -> None:
         with (self._runtime / what).open("a") as file:
             file.write(text)
+
+
+def _fail() -> None:
+    raise OSError("the flusher has died")
 
 
 def run(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:
