@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from catchment.log import FORMAT_ENV, mask
+from catchment.log import FORMAT_ENV, look, mask
 from catchment.process import PARENT_ENV, RESTARTS_ENV
 
 TAIL_LINES: Final = 20
@@ -64,7 +64,7 @@ class ChildProcess:
         ours = {
             PARENT_ENV: str(life_fd),
             RESTARTS_ENV: str(self._restarts),
-            FORMAT_ENV: os.environ.get(FORMAT_ENV) or ("human" if sys.stderr.isatty() else "json"),
+            FORMAT_ENV: look(sys.stderr),
         }
         read, write = os.pipe()
         try:

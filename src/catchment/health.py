@@ -31,7 +31,7 @@ MAX_CONNECTIONS: Final = 16
 
 Checks = Callable[[], Mapping[str, Health]]
 
-_log = get_log("health")
+_log = get_log()
 
 
 class HealthServer:

@@ -33,7 +33,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal, cast
 from urllib.parse import quote, quote_plus, unquote
 
 from catchment.errors import CatchmentError, UsageError
@@ -87,9 +87,9 @@ class Log:
         self._logger.log(level, event, exc_info=exc, extra={"catchment_fields": fields})
 
 
-def get_log(service: str) -> Log:
-    """The log of one service; cheap, and fine at import time."""
-    return Log(logging.getLogger(f"{_ROOT}.{service}"))
+def get_log(service: str = "") -> Log:
+    """The log of one service, or of whichever this process runs; cheap, and fine at import time."""
+    return Log(logging.getLogger(f"{_ROOT}.{service}" if service else _ROOT))
 
 
 def setup(service: str, *, level: str | None = None, stream: IO[str] | None = None) -> None:
@@ -99,14 +99,12 @@ def setup(service: str, *, level: str | None = None, stream: IO[str] | None = No
     """
     stream = sys.stderr if stream is None else stream
     wanted_level = (level or os.environ.get(LEVEL_ENV) or "info").lower()
-    look = os.environ.get(FORMAT_ENV) or ("human" if stream.isatty() else "json")
     if wanted_level not in LEVELS:
         raise UsageError(f"{LEVEL_ENV}={wanted_level} is no level", f"use one of {', '.join(LEVELS)}")
-    if look not in ("human", "json"):
-        raise UsageError(f"{FORMAT_ENV}={look} is no format", "use human or json")
-    colour = look == "human" and stream.isatty() and not os.environ.get("NO_COLOR")
+    human = look(stream) == "human"
+    colour = human and stream.isatty() and not os.environ.get("NO_COLOR")
     handler = _Handler(stream)
-    handler.setFormatter(_Human(service, colour) if look == "human" else _Json(service))
+    handler.setFormatter(_Human(service, colour) if human else _Json(service))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
@@ -116,6 +114,14 @@ def setup(service: str, *, level: str | None = None, stream: IO[str] | None = No
     logging.getLogger(_ROOT).setLevel(LEVELS[wanted_level])
     logging.captureWarnings(capture=True)
     _catch_uncaught(service)
+
+
+def look(stream: IO[str]) -> Literal["human", "json"]:
+    """How lines on this stream are to look. Raises `UsageError` for a format that does not exist."""
+    wanted = os.environ.get(FORMAT_ENV) or ("human" if stream.isatty() else "json")
+    if wanted not in ("human", "json"):
+        raise UsageError(f"{FORMAT_ENV}={wanted} is no format", "use human or json")
+    return cast(Literal["human", "json"], wanted)
 
 
 def hide(secret: str) -> None:

@@ -37,7 +37,7 @@ ORPHAN_DRAIN_S: Final = 5.0
 INTERRUPT_S: Final = 3.0
 """From an interrupt to the hard end."""
 
-_log = get_log("process")
+_log = get_log()
 
 
 def run_services(

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from catchment.log import get_log
 
-_log = get_log("service")
+_log = get_log()
 
 
 @dataclass(frozen=True, slots=True)
