@@ -94,7 +94,7 @@ class Programs:
         for popen, _ in self._started:
             popen.kill()
             popen.communicate()
-        for pid in pids - {0}:
+        for pid in pids - {0, os.getpid()}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -78,12 +78,15 @@ def _fail() -> None:
 
 def run(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:
     """Services in this process."""
-    return run_services(
+    code = run_services(
         [Example(name, mode, runtime) for name, mode in specs],
         runtime=runtime,
         drain_s=float(os.environ.get("DRAIN_S", "30")),
         interrupt_s=0.3,
     )
+    if "HANG_AFTERWARDS" in os.environ:
+        threading.Event().wait()
+    return code
 
 
 def up(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:

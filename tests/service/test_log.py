@@ -210,6 +210,13 @@ def test_the_password_of_a_hidden_url_is_hidden_alone_too(lines: Lines) -> None:
     assert lines.json()[0] | {"password": log.MASK, "user": "me", "host": "db"} == lines.json()[0]
 
 
+def test_a_secret_that_begins_another_leaves_no_rest_of_it(lines: Lines) -> None:
+    log.hide("password")
+    log.hide("password-of-the-other")
+    log.get_log("load").info("two", values=["password", "password-of-the-other"])
+    assert lines.json()[0]["values"] == [log.MASK, log.MASK]
+
+
 def test_nothing_is_no_secret_and_a_short_one_spares_other_words(lines: Lines) -> None:
     log.hide("")
     log.hide("  ")

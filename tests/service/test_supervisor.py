@@ -127,8 +127,11 @@ def test_nothing_is_orphaned_when_the_supervisor_is_killed(programs: Programs) -
     assert sorted(programs.file("drained").split()) == ["collect", "load", "serve"]
 
 
-def test_an_orphan_that_does_not_drain_is_ended_within_its_bound(programs: Programs) -> None:
-    up = programs.start("up", "load=hung")
+@pytest.mark.parametrize(("mode", "env"), [("hung", {}), ("plain", {"HANG_AFTERWARDS": "1"})])
+def test_an_orphan_that_does_not_end_is_ended_within_its_bound(
+    programs: Programs, mode: str, env: dict[str, str]
+) -> None:
+    up = programs.start("up", f"load={mode}", **env)
     [load] = programs.ready("load")
     up.kill()
     until(lambda: not runs(load), "the orphan to end")
