@@ -50,7 +50,7 @@ bench: dev
 	$(BIN)/python -m bench $(ONLY)
 
 docs: dev
-	$(BIN)/python -m docs
+	$(BIN)/python docs/generate.py
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,149 @@
+"""Write docs/reference from the code, the settings' declarations and the commands themselves: `make docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from catchment.cli import cli
+from catchment.cli.exits import ExitCode
+from catchment.config.describe import Section, Setting, sections
+from catchment.config.sections import ADAPTER_SECTIONS, NOT_YET
+
+REFERENCE = Path(__file__).parent / "reference"
+
+_NOTICE = "<!-- Written by `make docs` from the code: change it there. -->"
+
+_CONFIGURATION = """\
+The project file, `catchment.toml`, lies in the project's folder. Every setting has a default, so an empty file is
+a project; `catchment init DIR` writes one with every setting commented. `catchment validate` says every mistake at
+once, and `catchment schema project` prints a JSON Schema by which editors complete and check the file.
+
+- **Variables**: `${NAME}` in a text comes from the environment, else from `.env` beside the file; `${file:PATH}`
+  is what a file holds, without its last line end; `$${` stands for `${` itself. Numbers and sizes may be variables
+  too. What a variable held is shown as `***` in logs and errors, unless it is shorter than four characters.
+- **`.env`**: lines of `NAME=value` or `export NAME=value`; what follows ` #` is a comment. A value in single
+  quotes is taken as it stands, one in double quotes knows `\\n`, `\\r`, `\\t`, `\\"` and `\\\\`; both may span
+  lines.
+- **Profiles**: `[profiles.NAME.SECTION]` is laid over `[SECTION]` by `--profile NAME`, setting by setting. Where
+  it changes a section's `type`, that section is the profile's alone.
+- **Sizes** have a unit: `"64 MB"` is 64 million bytes, `"64 MiB"` is 64 × 1024 × 1024. A bare number is bytes.
+- **Durations** have a unit: `"250 ms"`, `"90 s"`, `"5 minutes"`, `"1.5 hours"`, `"7 days"`, `"2 weeks"`.
+"""
+
+_COMMANDS = """\
+stdout is data, stderr is words. `CATCHMENT_DEBUG=1` shows where in the code an error arose. Shell completion:
+`catchment completion --help`.
+"""
+
+_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.WRONG_USAGE: "wrong usage or configuration",
+    ExitCode.NOT_WELL: "something that was checked is not well",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+    ExitCode.READER_GONE: "whoever read the output has gone, as after `| head`",
+}
+
+
+def configuration() -> str:
+    """The reference of catchment.toml."""
+    parts = ["# Configuration", _NOTICE, _CONFIGURATION]
+    for section in sections():
+        parts.extend(_section(section))
+    parts.extend(["## Not yet", "Designed and not built yet; `validate` refuses it:", "\n".join(_not_yet())])
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"## `[{section.name}]`"
+    yield section.summary
+    yield _settings(section.settings)
+    for name, settings in section.by_type.items():
+        default = " (the default)" if name == ADAPTER_SECTIONS[section.name][0] else ""
+        yield f'### `type = "{name}"`{default}'
+        yield _settings(settings) if settings else "No settings of its own."
+
+
+def _settings(settings: Sequence[Setting]) -> str:
+    rows = []
+    for setting in settings:
+        default = {None: "must be given", "": "–"}.get(setting.default, f"`{setting.default}`")
+        rows.append((f"`{setting.key}`", setting.type, default, setting.description))
+    return _table(("setting", "type", "default", ""), rows)
+
+
+def _not_yet() -> Iterator[str]:
+    for key, values in NOT_YET.items():
+        if values:
+            yield f"- `{key}` = " + ", ".join(f'`"{value}"`' for value in values)
+        else:
+            yield f"- `[{key}]`"
+
+
+def commands() -> str:
+    """The reference of the command line."""
+    codes = _table(("exit code", ""), [(str(code.value), _CODES[code]) for code in ExitCode])
+    parts = ["# Commands", _NOTICE, _COMMANDS, codes]
+    for path, command, context in _tree(cli, click.Context(cli, info_name="catchment")):
+        if not isinstance(command, click.Group):
+            parts.extend(_command(path, command, context))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _tree(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _tree(below, click.Context(below, info_name=name, parent=context))
+
+
+def _command(path: str, command: click.Command, context: click.Context) -> Iterator[str]:
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"## `{path}`"
+    yield f"```\n{path} {usage}\n```"
+    yield _paragraphs(command.help or "")
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    if options:
+        yield _table(("option", ""), [_option(option, context) for option in options])
+
+
+def _paragraphs(text: str) -> str:
+    """Help text, whose lines are wrapped for a terminal unless marked otherwise."""
+    return "\n\n".join(
+        paragraph.replace("\b\n", "") if paragraph.startswith("\b") else " ".join(paragraph.split())
+        for paragraph in text.split("\n\n")
+    )
+
+
+def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
+    record = option.get_help_record(context)
+    assert record is not None
+    return f"`{record[0]}`", " ".join(record[1].split())
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "commands.md": commands}
+
+
+def main() -> None:
+    """Write every page."""
+    REFERENCE.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

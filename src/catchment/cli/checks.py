@@ -1,0 +1,156 @@
+"""What `catchment doctor` looks at. Nothing of it disturbs a project that runs: no consumer is started, no file of
+anyone else's is written, and the warehouse is left to its adapter's `diagnose`."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import catchment
+from catchment.archives import INCOMING, Archive
+from catchment.config import Part, Project
+from catchment.config.units import size_text
+from catchment.errors import CatchmentError
+from catchment.finding import Finding
+from catchment.queues import Queue
+
+MIN_DUCKDB = (2, 0, 1)
+MIN_FREE_BYTES = 2_000_000_000
+CLOCK_TOLERANCE_S = 300
+MAX_FILES_FOR_CLOCK = 10_000
+SET_ASIDE = ("*/broken/*", "*.damaged-*")
+"""Where the embedded queue and the embedded warehouse put a damaged file."""
+
+
+def examine(project: Project) -> Iterator[Finding]:
+    """Everything that can be looked at from here, as it is found."""
+    yield versions()
+    yield clock(project.runtime)
+    yield writable(project.runtime)
+    yield free_space(project.runtime)
+    yield from private_env(project.root / ".env")
+    yield from set_aside(project.runtime)
+    yield from part(project.queue, _ask_queue)
+    yield from part(project.archive, _ask_archive)
+    yield from part(project.warehouse, None)
+
+
+def versions() -> Finding:
+    """Python and DuckDB."""
+    duckdb = version("duckdb")
+    words = f"Python {platform.python_version()}, DuckDB {duckdb}, Catchment {catchment.__version__}"
+    numbers = tuple(int(number) for number in re.findall(r"\d+", duckdb)[:3])
+    least = ".".join(map(str, MIN_DUCKDB))
+    return Finding("versions", numbers >= MIN_DUCKDB, words, f"pip install 'duckdb>={least}'")
+
+
+def clock(runtime: Path) -> Finding:
+    """Whether files were written later than it is now: records would be stamped too early."""
+    now_s = time.time()
+    latest_s = Path(catchment.__file__).stat().st_mtime
+    for path in islice(runtime.rglob("*"), MAX_FILES_FOR_CLOCK):
+        try:
+            latest_s = max(latest_s, path.stat().st_mtime)
+        except FileNotFoundError:  # removed meanwhile, as files of the queue are
+            continue
+    moment = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds")
+    if latest_s <= now_s + CLOCK_TOLERANCE_S:
+        return Finding("clock", True, moment)
+    later = datetime.fromtimestamp(latest_s, UTC).isoformat(timespec="seconds")
+    return Finding(
+        "clock", False, f"it is {moment}, yet a file is of {later}", "set the clock, and have it kept right by NTP"
+    )
+
+
+def writable(runtime: Path) -> Finding:
+    """Whether the runtime folder can be written to, or made."""
+    folder = _existing(runtime)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return Finding("folder", True, f"{folder} can be written to")
+    except OSError as error:
+        return Finding(
+            "folder", False, f"{folder} cannot be written to: {error.strerror}", f"ls -ld {folder}; df {folder}"
+        )
+
+
+def free_space(runtime: Path) -> Finding:
+    """Whether the disk has room for the queue and the archive to grow."""
+    folder = _existing(runtime)
+    free_bytes = shutil.disk_usage(folder).free
+    words = f"{free_bytes / 1e9:.1f} GB free at {folder}"
+    return Finding(
+        "disk",
+        free_bytes >= MIN_FREE_BYTES,
+        words,
+        f"make room: at least {size_text(MIN_FREE_BYTES)} should be free",
+    )
+
+
+def private_env(file: Path) -> Iterator[Finding]:
+    """Whether others may read the secrets in `.env`; nothing where there is none."""
+    if file.exists():
+        is_private = not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        words = "only its owner can read it" if is_private else "other users can read it"
+        yield Finding(".env", is_private, words, f"chmod 600 {file}")
+
+
+def set_aside(runtime: Path) -> Iterator[Finding]:
+    """Damaged files that Catchment has put out of its way; nothing where there are none."""
+    files = sorted(path for pattern in SET_ASIDE for path in runtime.glob(pattern))
+    if files:
+        names = ", ".join(str(path.relative_to(runtime)) for path in files[:3]) + (", …" if len(files) > 3 else "")
+        words = f"{len(files)} set aside in {runtime}: {names}"
+        yield Finding("damaged files", False, words, "look into the disk, keep a copy, then remove them")
+
+
+def part(part: Part[Any], ask: Callable[[Any], str] | None) -> Iterator[Finding]:
+    """One adapter: by its own `diagnose` if it offers one, else by a question that `ask` puts to it."""
+    diagnose = getattr(part.adapter, "diagnose", None)
+    try:
+        if diagnose is not None:
+            yield from diagnose(part.config, part.folder)
+        elif ask is not None:
+            yield Finding(part.kind, True, f"{part.type}: {_answer(part, ask)}")
+        else:
+            yield Finding(part.kind, True, f"{part.type}: configured; it offers nothing to look at from here")
+    except CatchmentError as error:
+        yield Finding(part.kind, False, f"{part.type}: {error.message}", error.hint)
+    except Exception as error:  # a driver's own errors are of any type; each means that it cannot be reached
+        yield Finding(part.kind, False, f"{part.type}: {type(error).__name__}: {error}", f"see [{part.kind}]")
+
+
+def _answer(part: Part[Any], ask: Callable[[Any], str]) -> str:
+    opened = part.open()
+    if not hasattr(opened, "close"):
+        return ask(opened)
+    with closing(opened):
+        return ask(opened)
+
+
+def _ask_queue(queue: Queue) -> str:
+    stats = queue.stats()
+    return f"{'an unknown number of' if stats.messages is None else stats.messages} messages wait"
+
+
+def _ask_archive(archive: Archive) -> str:
+    first = next(iter(archive.list(INCOMING)), None)
+    return "it can be listed" + ("" if first else "; nothing is incoming")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,68 @@
+"""A project: the folder with a catchment.toml, and what that file says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from catchment.archives import Archive
+from catchment.config.sections import MetricsConfig, StateConfig
+from catchment.errors import UsageError
+from catchment.load.config import LoadConfig
+from catchment.queues import Queue
+from catchment.warehouses import Warehouse
+
+PROJECT_FILE = "catchment.toml"
+RUNTIME_FOLDER = ".catchment"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """An adapter chosen and configured, not opened yet. `folder` is the project's `runtime`."""
+
+    kind: str
+    type: str
+    config: Any
+    folder: Path
+    adapter: Callable[..., Any] = field(repr=False)
+
+    def open(self, **more: Any) -> T:
+        """Construct the adapter, with what it may want besides its settings; the caller closes it."""
+        return cast(T, self.adapter(self.config, self.folder, **more))
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's settings, all of them right. `profile` is the one laid over the rest, if any."""
+
+    root: Path
+    profile: str | None
+    name: str
+    timezone: str
+    queue: Part[Queue]
+    archive: Part[Archive]
+    warehouse: Part[Warehouse]
+    state: StateConfig
+    load: LoadConfig
+    metrics: MetricsConfig
+
+    @property
+    def runtime(self) -> Path:
+        """The folder of files that Catchment itself keeps; it may not exist yet."""
+        return self.root / RUNTIME_FOLDER
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder with a catchment.toml, from `start` upwards. Raises `UsageError` if there is none."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise UsageError(
+        f"there is no {PROJECT_FILE} in {start} or any folder above it",
+        "catchment init DIR to make a project, or -p DIR to name one",
+    )

@@ -1,0 +1,102 @@
+"""The sections of a project file, and those that do not exist yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+import msgspec
+from msgspec import Meta
+
+from catchment.config.mistakes import did_you_mean
+from catchment.load.config import LoadConfig
+
+
+def _check_timezone(name: str) -> None:
+    if name == "UTC":
+        return
+    known = available_timezones()
+    if not known:
+        raise ValueError('must be "UTC" on a machine without time zone data', "pip install tzdata")
+    if name not in known:
+        raise ValueError(
+            "must be a time zone's name", did_you_mean(name, known) or 'such as "America/Los_Angeles"'
+        )
+
+
+class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The project as a whole."""
+
+    name: Annotated[
+        str, Meta(max_length=100, description="What the project is called; empty: as its folder is.")
+    ] = ""
+    timezone: Annotated[
+        str,
+        Meta(
+            description='For schedules and dashboards, such as "America/Los_Angeles"; data is kept in UTC.',
+            extra={"check": _check_timezone},
+        ),
+    ] = "UTC"
+
+
+class StateConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where cursors, task runs and drafts are kept."""
+
+    type: Annotated[Literal["sqlite"], Meta(description="Which kind of state; `sqlite` lies in the project.")] = (
+        "sqlite"
+    )
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The private port on which each service answers /healthz, /readyz and /metrics."""
+
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on; keep it from the public.")] = (
+        "127.0.0.1"
+    )
+    ports: Annotated[
+        dict[str, Annotated[int, Meta(ge=0, le=65535)]],
+        Meta(
+            description="A fixed port by name of service, such as `load = 9101`; a free one where none is given."
+        ),
+    ] = {}
+
+    def port(self, service: str) -> int:
+        """The port of a service; 0 for any that is free."""
+        return self.ports.get(service, 0)
+
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "project": ProjectConfig,
+    "state": StateConfig,
+    "load": LoadConfig,
+    "metrics": MetricsConfig,
+}
+"""Sections whose settings are always the same."""
+
+ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
+    "queue": ("sqlite", "Where messages wait durably until they are loaded."),
+    "archive": ("disk", "Where everything ever loaded is kept as it was received."),
+    "warehouse": ("duckdb", "Where tables live and are asked in SQL."),
+}
+"""Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
+
+SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "metrics")
+
+NOT_YET: Mapping[str, tuple[str, ...]] = {
+    "collect": (),
+    "listen": (),
+    "extract": (),
+    "serve": (),
+    "schedule": (),
+    "monitor": (),
+    "notify": (),
+    "tasks": (),
+    "queue.type": ("rabbitmq", "kafka", "sqs"),
+    "archive.type": ("s3",),
+    "warehouse.type": ("postgres", "redshift"),
+    "state.type": ("postgres",),
+    "load.contract": ("freeze", "reject"),
+    "load.tables.*.contract": ("freeze", "reject"),
+}
+"""What is designed and not built: a whole section, or these values of a setting."""

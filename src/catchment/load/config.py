@@ -1,0 +1,104 @@
+"""The settings of loading: `[load]` and `[load.tables."schema.table"]` of the project file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from catchment.errors import Malformed
+from catchment.record import check_table
+
+Contract = Literal["evolve"]
+
+_MINUTE = timedelta(minutes=1)
+
+
+def _check_name(table: str) -> None:
+    try:
+        check_table(table)
+    except Malformed:
+        raise ValueError(
+            "must be a table's name, schema.table in lower case, and none of Catchment's own"
+        ) from None
+
+
+TableName = Annotated[str, Meta(extra={"check": _check_name})]
+
+
+class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What one table does differently; what is left out is as in `[load]`."""
+
+    contract: (
+        Annotated[Contract, Meta(description="What happens to a field that the table does not have.")] | None
+    ) = None
+    max_rejected_share: (
+        Annotated[
+            float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")
+        ]
+        | None
+    ) = None
+
+
+class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How records go from the queue into the archive and the warehouse."""
+
+    max_age_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="A round closes when its first record is this old, in seconds; while loading takes much of"
+            " a core, up to 3 s later.",
+        ),
+    ] = 0.5
+    max_rows: Annotated[int, Meta(ge=1, description="A round closes at this many records.")] = 250_000
+    max_bytes: Annotated[
+        int, Meta(ge=1_000_000, description="A round closes at this size of messages as received: compressed.")
+    ] = 64_000_000
+    contract: Annotated[
+        Contract,
+        Meta(description="What happens to a field that the table does not have: `evolve` adds the column."),
+    ] = "evolve"
+    dedupe_window: Annotated[
+        timedelta,
+        Meta(
+            description="How far back a copy of a record is looked for: a client's retry after that doubles it.",
+            extra={"at_least": _MINUTE},
+        ),
+    ] = timedelta(days=7)
+    max_rejected_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Loading of a table halts, until `catchment dead-letters resume`, when more than this"
+            " share of its records is rejected.",
+        ),
+    ] = 0.5
+    min_rejected: Annotated[
+        int, Meta(ge=1, description="With fewer records of a table rejected than this, its loading goes on.")
+    ] = 100
+    rewrite_after: Annotated[
+        timedelta,
+        Meta(
+            description="Files under `incoming/` become one per table and hour once they are this old.",
+            extra={"at_least": _MINUTE},
+        ),
+    ] = timedelta(hours=1)
+    loader_threads: Annotated[
+        int, Meta(ge=1, le=64, description="How many tables load at the same time; each is pinned to a thread.")
+    ] = 2
+    tables: Annotated[
+        dict[TableName, TableLoadConfig], Meta(description="Tables that differ, by name: `schema.table`.")
+    ] = {}
+
+    def for_table(self, table: str) -> LoadConfig:
+        """The settings of one table: its own where it has some, else these."""
+        own = self.tables.get(table)
+        if own is None:
+            return self
+        differing = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        return msgspec.structs.replace(self, **differing)

@@ -1,0 +1,94 @@
+"""Every adapter in one line. Third parties add theirs by entry points of the groups `catchment.queues`,
+`catchment.archives` and `catchment.warehouses`: the name is the `type` of a project file, the value the class.
+
+An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
+attribute of the class, or beside it in its module. `folder` is the project's runtime folder, which may
+not exist yet. An adapter may offer `diagnose(config, folder)` to `catchment doctor`, a class or static method that
+returns a list of `catchment.finding.Finding`, and must where constructing it disturbs one that runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import msgspec
+
+from catchment.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """Where an adapter is found: `target` is module:Class, `extra` what pip installs its driver by."""
+
+    kind: str
+    name: str
+    target: str
+    extra: str = ""
+
+    def load(self) -> type[Any]:
+        """Import the class. Raises `UsageError` if its driver is missing or it is no adapter."""
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if not self.extra or (error.name or "").partition(".")[0] == "catchment":
+                raise
+            raise UsageError(
+                f"the {self.kind} {self.name} needs the module {error.name}, which is not installed",
+                f"pip install 'catchment[{self.extra}]'",
+            ) from error
+        config_type(found)
+        return cast(type[Any], found)
+
+
+ADAPTERS = (
+    Adapter("queue", "sqlite", "catchment.queues.sqlite:SqliteQueue"),
+    Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
+    Adapter("warehouse", "duckdb", "catchment.warehouses.duckdb:DuckDBWarehouse"),
+)
+
+
+def names(kind: str) -> list[str]:
+    """The types that a section of this kind may have, third parties' included."""
+    ours = [adapter.name for adapter in ADAPTERS if adapter.kind == kind]
+    return ours + sorted({point.name for point in _entry_points(kind)} - set(ours))
+
+
+@cache
+def adapter_class(kind: str, name: str) -> type[Any]:
+    """The adapter's class. Raises `UsageError` for an unknown name, a missing driver, or what is no adapter."""
+    for adapter in _candidates(kind, name):
+        return adapter.load()
+    known = names(kind)
+    nearest = get_close_matches(name, known, n=1)
+    hint = f'type = "{nearest[0]}"' if nearest else "one of " + ", ".join(known)
+    raise UsageError(f'there is no {kind} of type "{name}"', hint)
+
+
+def _candidates(kind: str, name: str) -> Iterator[Adapter]:
+    """Ours first: nobody takes the name of one of them."""
+    yield from (adapter for adapter in ADAPTERS if (adapter.kind, adapter.name) == (kind, name))
+    yield from (Adapter(kind, name, point.value) for point in _entry_points(kind) if point.name == name)
+
+
+def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"catchment.{kind}s"))
+
+
+def config_type(adapter: type[Any]) -> type[msgspec.Struct]:
+    """The struct of an adapter's settings. Raises `UsageError` if it has none."""
+    beside = getattr(sys.modules[adapter.__module__], "Config", None)
+    config = getattr(adapter, "Config", beside)
+    if isinstance(config, type) and issubclass(config, msgspec.Struct):
+        return config
+    raise UsageError(
+        f"{adapter.__module__}:{adapter.__qualname__} is no adapter: it has no Config of settings",
+        "Config, a msgspec.Struct, in the class or beside it; see catchment.registry",
+    )
