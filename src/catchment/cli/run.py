@@ -1,0 +1,57 @@
+"""`catchment run`: one or more services in this process."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import cast
+
+import click
+from click.shell_completion import CompletionItem
+
+from catchment import log
+from catchment.cli.project import with_project
+from catchment.config import Project
+from catchment.errors import UsageError
+from catchment.service import Service
+
+SERVICES: dict[str, str] = {}
+"""Name → "module:function", the function taking the `Project` and returning the `Service`; imported when it is to
+run. In the order in which `up` stops them: who publishes before who consumes."""
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in SERVICES if name.startswith(incomplete)]
+
+
+@click.command()
+@with_project
+@click.argument("names", metavar="SERVICE...", nargs=-1, required=True, shell_complete=_names)
+def run(project: Project, names: tuple[str, ...]) -> int:
+    """Run one or more services in this process.
+
+    For production, where something else starts, watches and restarts processes; `catchment up` does it all. The
+    first SIGTERM or Ctrl-C drains, the second interrupts.
+    """
+    wanted = list(dict.fromkeys(names))
+    log.setup(wanted[0] if len(wanted) == 1 else "run")
+    services = [make_service(project, name) for name in wanted]
+    # Imported late, as the services themselves: a wrong name should be said at once.
+    from catchment.process import run_services
+
+    return run_services(
+        services,
+        runtime=project.runtime,
+        health_host=project.metrics.host,
+        health_port=next(filter(None, map(project.metrics.port, wanted)), 0),
+    )
+
+
+def make_service(project: Project, name: str) -> Service:
+    """The service of that name, not yet running. Raises `UsageError` for a name that does not exist."""
+    if name not in SERVICES:
+        nearest = get_close_matches(name, SERVICES, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(SERVICES)}"
+        raise UsageError(f"there is no service {name!r}", hint)
+    module, _, function = SERVICES[name].partition(":")
+    return cast(Service, getattr(import_module(module), function)(project))

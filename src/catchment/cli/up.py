@@ -1,0 +1,53 @@
+"""`catchment up`: everything that a project needs, as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from catchment import log
+from catchment.child import Child
+from catchment.cli.project import with_project
+from catchment.cli.run import SERVICES
+from catchment.config import Project
+from catchment.presence import ServiceState
+from catchment.supervisor import Supervisor
+
+
+@click.command()
+@with_project
+def up(project: Project) -> int:
+    """Run everything, embedded.
+
+    Starts a process for each service of the project, restarts what dies, and prints the addresses when all are
+    ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
+    """
+    log.setup("up")
+    children = [Child(name, _command(project, name)) for name in SERVICES]
+    return Supervisor(project.runtime, children, on_ready=_say_ready).run()
+
+
+def _command(project: Project, name: str) -> list[str]:
+    profile = ["--profile", project.profile] if project.profile else []
+    return [sys.executable, "-m", "catchment", "run", "--project", str(project.root), *profile, name]
+
+
+def _say_ready(states: Sequence[ServiceState]) -> None:
+    if log.look(sys.stderr) == "json":
+        for state in states:
+            log.get_log("up").info(
+                "ready", part=state.name, address=state.address, metrics_address=state.metrics_address
+            )
+        return
+    width = max(len(state.name) for state in states)
+    lines = [f"  {state.name:<{width}}  {_addresses(state)}" for state in states]
+    with contextlib.suppress(OSError):  # nobody listens: no reason to stop
+        click.echo("\n".join(["Ready. Ctrl-C stops everything in order.", *lines]), err=True)
+
+
+def _addresses(state: ServiceState) -> str:
+    metrics = f"{state.metrics_address}/metrics" if state.metrics_address else ""
+    return "  ".join(filter(None, [state.address, metrics]))

@@ -1,0 +1,186 @@
+"""`up` restarts what dies, stops in order, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from catchment import presence
+from tests.service.conftest import PATIENCE_S, Programs, runs, until
+
+
+def test_everything_is_ready_soon_and_its_addresses_are_told(programs: Programs) -> None:
+    began = time.monotonic()
+    programs.start("up", "collect=plain", "load=plain")
+    until(lambda: programs.file("all-ready"), "all to be ready")
+    assert programs.file("all-ready").splitlines() == ["collect /run/collect.sock", "load /run/load.sock"]
+    assert time.monotonic() - began < 5  # on an idle machine about 0.4 s
+    metrics_address = programs.state("load").metrics_address
+    assert metrics_address
+    assert metrics_address.startswith("http://127.0.0.1:")
+
+
+def test_a_killed_child_is_restarted_and_its_neighbour_left_alone(programs: Programs) -> None:
+    up = programs.start("up", "collect=plain", "load=plain")
+    collect, load = programs.ready("collect", "load")
+    os.kill(load, signal.SIGKILL)
+    programs.ready("load", but=load)
+    assert programs.state("collect").pid == collect
+    assert "SIGKILL" in programs.said(up)
+
+
+def test_restarts_come_later_each_time_a_child_fails_and_it_is_said_loudly(programs: Programs) -> None:
+    up = programs.start("up", "load=crash")
+    until(lambda: programs.said(up).count('"event":"restarting"') >= 5, "restarts")
+    up.terminate()
+    assert up.wait(PATIENCE_S) in (0, 1)  # 1 when the child was about to fail once more
+    said = programs.said(up)
+    loud = next(line for line in said.splitlines() if '"event":"keeps failing"' in line)
+    assert "the disk is on fire" in loud
+    assert '"failures":3' in loud
+    delays = [float(part.split("}")[0]) for part in said.split('"in_s":')[1:]]
+    assert 0.015 <= delays[0] <= 0.025
+    assert delays[0] < delays[1] < delays[2]
+    assert max(delays) <= 0.125
+
+
+def test_a_child_that_was_healthy_is_restarted_at_once_again(programs: Programs) -> None:
+    up = programs.start("up", "load=plain", HEALTHY_S="0")
+    before = None
+    for _ in range(4):
+        [before] = programs.ready("load", but=before)
+        # The supervisor notices readiness by itself, a moment after us.
+        until(lambda: programs.file("all-ready"), "ready")
+        time.sleep(0.1)
+        os.kill(before, signal.SIGKILL)
+    programs.ready("load", but=before)
+    assert '"event":"keeps failing"' not in programs.said(up)
+
+
+def test_wrong_configuration_ends_it_with_the_message(programs: Programs) -> None:
+    up = programs.start("up", "collect=plain", "load=wrong")
+    programs.ready("collect")
+    (programs.runtime / "go").touch()
+    assert up.wait(PATIENCE_S) == 2
+    said = programs.said(up)
+    assert said.count("[queue] type is wrong") == 2, "the child's line, and the last word of `up`"
+    assert said.split("Error: ")[1].startswith("load cannot run with this configuration")
+    assert programs.file("drained") == "collect\n"
+
+
+def test_a_stop_while_starting_is_in_order(programs: Programs) -> None:
+    up = programs.start("up", "load=never-ready")
+    until(lambda: programs.state("load").pid, "the child")
+    up.terminate()
+    assert up.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_signal_drains_in_order(programs: Programs, number: signal.Signals) -> None:
+    up = programs.start("up", "collect=plain", "listen=plain", "load=plain")
+    programs.ready("collect", "listen", "load")
+    up.send_signal(number)
+    assert up.wait(PATIENCE_S) == 0
+    assert programs.file("drained").split() == ["collect", "listen", "load"]
+    assert [state.state for state in presence.services(programs.runtime)] == ["stopped"] * 3
+    assert up.stdout is not None
+    assert up.stdout.read() == b"", "stdout is data"
+
+
+def test_the_second_signal_interrupts(programs: Programs) -> None:
+    up = programs.start("up", "load=slow")
+    [load] = programs.ready("load")
+    up.terminate()
+    until(lambda: programs.file("drained"), "the drain")
+    assert up.poll() is None
+    up.terminate()
+    assert up.wait(PATIENCE_S) == 1
+    assert programs.file("interrupted") == "load\n"
+    assert not runs(load)
+
+
+def test_a_child_that_does_not_drain_is_ended(programs: Programs) -> None:
+    up = programs.start("up", "load=hung", "serve=plain", UP_DRAIN_S="0.2")
+    load, serve = programs.ready("load", "serve")
+    up.terminate()
+    assert up.wait(PATIENCE_S) == 1
+    assert not runs(load)
+    assert not runs(serve)
+    assert "serve\n" in programs.file("drained"), "the one after it is still drained"
+    assert "not drained in time" in programs.said(up)
+
+
+def test_nothing_is_orphaned_when_the_supervisor_is_killed(programs: Programs) -> None:
+    up = programs.start("up", "collect=plain", "load=grandchild", "serve=plain")
+    pids = programs.ready("collect", "load", "serve")
+    grandchild = int(programs.file("grandchild"))
+    assert runs(grandchild)
+    began = time.monotonic()
+    up.kill()
+    up.wait()
+    until(lambda: not any(map(runs, [*pids, grandchild])), "the orphans to end")
+    assert time.monotonic() - began < 5, "drained at once, not at the bound"
+    assert sorted(programs.file("drained").split()) == ["collect", "load", "serve"]
+
+
+@pytest.mark.parametrize(("mode", "env"), [("hung", {}), ("plain", {"HANG_AFTERWARDS": "1"})])
+def test_an_orphan_that_does_not_end_is_ended_within_its_bound(
+    programs: Programs, mode: str, env: dict[str, str]
+) -> None:
+    up = programs.start("up", f"load={mode}", **env)
+    [load] = programs.ready("load")
+    up.kill()
+    until(lambda: not runs(load), "the orphan to end")
+
+
+def test_what_a_killed_child_leaves_behind_is_ended(programs: Programs) -> None:
+    programs.start("up", "load=grandchild")
+    [load] = programs.ready("load")
+    grandchild = int(programs.file("grandchild"))
+    os.kill(load, signal.SIGKILL)
+    until(lambda: not runs(grandchild), "the grandchild to end")
+
+
+def test_a_second_up_is_refused_by_pid(programs: Programs) -> None:
+    first = programs.start("up", "load=plain")
+    programs.ready("load")
+    second = programs.start("up", "load=plain")
+    assert second.wait(PATIENCE_S) == 1
+    assert f"already runs for this project (pid {first.pid})" in programs.said(second)
+    assert programs.state("load").state == "ready"
+
+
+def test_a_service_that_somebody_else_runs_is_refused_by_pid(programs: Programs) -> None:
+    programs.start("run", "load=plain")
+    [pid] = programs.ready("load")
+    up = programs.start("up", "load=plain")
+    assert up.wait(PATIENCE_S) == 1
+    assert f"load already runs for this project (pid {pid})" in programs.said(up)
+
+
+def test_up_after_a_killed_one_waits_for_its_orphans(programs: Programs) -> None:
+    first = programs.start("up", "load=slow")
+    [orphan] = programs.ready("load")
+    first.kill()
+    second = programs.start("up", "load=plain")
+    programs.ready("load", but=orphan)
+    assert not runs(orphan)
+    assert second.poll() is None
+
+
+def test_its_memory_stays_small(programs: Programs) -> None:
+    up = programs.start("up", "load=plain")
+    programs.ready("load")
+    assert psutil.Process(up.pid).memory_info().rss < 30e6
+    assert not [path for path in _mapped(up.pid) if "duckdb" in path or "zstd" in path or "ssl" in path]
+
+
+def _mapped(pid: int) -> list[str]:
+    try:
+        return [mapping.path for mapping in psutil.Process(pid).memory_maps()]
+    except (AttributeError, psutil.AccessDenied):  # macOS tells it to root alone
+        return []
