@@ -7,14 +7,14 @@ Arrow has (`select_list`), and JSON is marked as the extension type `arrow.json`
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import nanoarrow
 from duckdb import DuckDBPyRelation
 from duckdb.sqltypes import DuckDBPyType
 from nanoarrow.c_array_stream import CArrayStream
-from nanoarrow.ipc import InputStream, StreamWriter
+from nanoarrow.ipc import StreamWriter
 
 BATCH_ROWS = 8_192
 """Rows in memory at a time. DuckDB's default, 131,072, is gigabytes where the rows are wide."""
@@ -137,38 +137,3 @@ class _Buffer:
         data = b"".join(self._parts)
         self._parts.clear()
         return data
-
-
-class IpcReader:
-    """An Arrow IPC stream that comes in pieces, as a file that nanoarrow reads.
-
-    nanoarrow tells only that reading failed; `error` keeps why.
-    """
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-        self.error: BaseException | None = None
-
-    def readinto(self, target: Any) -> int:
-        """Fill `target` from the pieces; 0 bytes at their end."""
-        try:
-            while not self._rest:
-                piece = next(self._chunks, None)
-                if piece is None:
-                    return 0
-                self._rest = memoryview(piece)
-        except BaseException as error:
-            self.error = error
-            raise
-        view = memoryview(target)
-        count = min(len(view), len(self._rest))
-        view[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
-def arrow_capsule(chunks: Iterator[bytes]) -> tuple[object, IpcReader]:
-    """Arrow's PyCapsule over an IPC stream, and the reader that knows why it broke, if it does."""
-    reader = IpcReader(chunks)
-    return InputStream.from_readable(reader).__arrow_c_stream__(), reader

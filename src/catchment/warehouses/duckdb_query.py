@@ -24,7 +24,8 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, StatementType
 from nanoarrow._utils import NanoarrowException
 
 from catchment.errors import CatchmentError, Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses.duckdb_arrow import arrow_capsule, pieces, select_list
+from catchment.warehouses.duckdb_arrow import pieces, select_list
+from catchment.warehouses.ipc import IpcFile
 
 CONFIG = {
     "python_enable_replacements": "false",
@@ -242,8 +243,8 @@ class DuckDBStream:
         weakref.finalize(self, limit.finish)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Arrow's PyCapsule interface."""
-        return arrow_capsule(self.ipc())[0]
+        """Arrow's PyCapsule interface; for DuckDB's `from_arrow` hand over the capsule, since it asks twice."""
+        return IpcFile(self.ipc()).capsule()
 
     def ipc(self) -> Iterator[bytes]:
         """The result as an Arrow IPC stream. Raises `UsageError`, `Retry`, `StorageError`, `WarehouseDown`."""
