@@ -33,6 +33,7 @@ REASONS = {
     "not-a-record": "JSON, but not an object with `table` and `data` as the schema has them",
     "bad-table": "the table's name is not `schema.table` in lower case, or is one of Catchment's own",
     "invalid-utf8": "the bytes are not UTF-8",
+    "nul": "a string holds NUL, which no warehouse keeps",
     "lone-surrogate": "a string holds half of a surrogate pair, which is no Unicode text",
     "duplicate-key": "an object names the same key twice",
     "number-out-of-range": "a number too large for any column",

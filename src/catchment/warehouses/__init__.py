@@ -30,18 +30,31 @@ class DeadLetter(msgspec.Struct, frozen=True):
     record_id: str = ""
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """The records of one table in one archive file, guarded and ready to load: (`name`, `table`) is what the
-    ledger knows it by.
+class Rows(msgspec.Struct, frozen=True):
+    """Some of a batch's rows, as NDJSON: `data` is the lines themselves or the paths of files (lists of zstd
+    frames), each holding nothing but these rows.
 
-    `rows` is NDJSON in the record's shape, every row of which fits the table's columns once `changes` have
-    been made: the lines themselves, or the path of a file (a list of zstd frames where it ends in .zst).
+    As they lie, the lines are stamped records. Of `prepared` ones `data` goes by column name and holds what
+    fits its columns alone, `rescued` holds the rest, and keyed rows carry `key`, their key's values as
+    canonical JSON text.
     """
 
-    name: str
+    data: bytes | tuple[str, ...]
+    count: int
+    prepared: bool = False
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of one table in one archive file, or in several loaded together, guarded and ready to load.
+
+    Every row fits the table's columns once `changes` have been made.
+    """
+
+    names: tuple[str, ...]
+    """The archive files: with `table` what the ledger knows it by. None for rows that a later batch of the
+    same files will account for."""
     table: str
-    rows: bytes | str
-    row_count: int
+    rows: tuple[Rows, ...]
     record_count: int
     """Rows and dead letters."""
     first_received_at: datetime
@@ -52,8 +65,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Of the shape that the guard saw; `load` raises `SchemaChanged` if the table has another by now."""
     changes: tuple[Change, ...] = ()
     key: tuple[str, ...] = ()
-    """The key fields of a mirrored table; its rows then carry `op`, `version` and, as `key`, their key's values
-    as canonical JSON text."""
+    """The key fields of a mirrored table; its rows are then prepared, with `op`, `key` and `version`."""
     distinct: bool = False
     """No (`source`, `id`) is in it twice; False where nobody looked."""
     early: bool = True
@@ -64,7 +76,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 class Loaded(msgspec.Struct, frozen=True):
     """What became of a batch."""
 
-    name: str
+    names: tuple[str, ...]
     table: str
     inserted: int
     duplicates: int
@@ -157,6 +169,9 @@ class Warehouse(Protocol):
         """Run one reading statement. Raises `UsageError` for SQL that is wrong or would write, `Retry` on a
         timeout."""
 
+    def row_count(self, table: str, since: datetime, enough: int) -> int:
+        """How many rows of the table were received since, counted up to `enough`; 0 for no table."""
+
     def halts(self) -> Sequence[Halt]:
         """Tables halted now, and those resumed, with the time of it."""
 
@@ -165,9 +180,6 @@ class Warehouse(Protocol):
 
     def resume(self, table: str) -> None:
         """Let the table load again, whatever the share rejected of what was archived until now."""
-
-    def settle(self, ids: Sequence[str], outcome: str) -> int:
-        """Mark dead letters as `retried` or `discarded`; how many of the ids were open."""
 
     def tidy(self) -> None:
         """What wants doing now and then: checkpoints, entries of `early` older than any retry."""

@@ -1,0 +1,1 @@
+"""The loader: queue → archive → warehouse, each record once."""

@@ -1,0 +1,206 @@
+"""The second step: archived parts into the warehouse, each batch once.
+
+For each table: take the rows as they lie if the guard saw that they fit, else prepare them; hand all tables to
+the warehouse in one call; answer what it says. Nothing is kept here: what is left undone is the difference
+between archive and ledger, and the sweep's to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from catchment import metrics
+from catchment.archives import Archive
+from catchment.errors import CannotWiden, Malformed, SchemaChanged
+from catchment.load.guard import Memory, Sight, distinct, look
+from catchment.load.halts import Halts
+from catchment.load.prepare import Origin, Prepared, prepare, wants_every_row
+from catchment.load.round import Part
+from catchment.log import get_log
+from catchment.record import CORRECTIONS, DEAD_LETTERS
+from catchment.warehouses import Batch, Loaded, Rows, Warehouse
+from catchment.warehouses.shape import Shape
+
+_log = get_log("load")
+
+FEW_ROWS = 64
+"""Up to here rows are loaded as parameters, past DuckDB's JSON reader, and so looked at one by one."""
+FROZEN = frozenset({DEAD_LETTERS, CORRECTIONS})
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Loads parts. Calls may come from several threads; the warehouse's locks keep tables apart."""
+
+    warehouse: Warehouse
+    archive: Archive
+    memory: Memory
+    halts: Halts
+
+    def look(self, table: str, plain: bytes) -> Sight | None:
+        """The guard, for one pack."""
+        return look(plain, self.warehouse.shape(table), self.memory.of(table))
+
+    def load(self, parts: Sequence[Part], *, past_ledger: bool = False) -> list[Loaded]:
+        """Load these parts; those of halted tables are left for later.
+
+        Raises `Retry` where the warehouse can't at the moment: then some may be loaded and some not.
+        """
+        tables: dict[str, list[Part]] = {}
+        for part in parts:
+            if not self.halts.holds(part.table, part.name):
+                tables.setdefault(part.table, []).append(part)
+        try:
+            return self._together(list(tables.values()), past_ledger)
+        except Malformed:
+            # One table's rows spoil the transaction of all: each by itself, and that one row by row.
+            return [loaded for each in tables.values() for loaded in self._alone(each, past_ledger)]
+
+    def _together(self, tables: Sequence[Sequence[Part]], past_ledger: bool) -> list[Loaded]:
+        for _ in range(_ATTEMPTS):
+            batches = [self._batch(parts, every_row=False) for parts in tables]
+            allowed = [batch for batch in batches if self.halts.allow(batch)]
+            try:
+                return self._count(self.warehouse.load(allowed, past_ledger=past_ledger))
+            except SchemaChanged:
+                continue
+            except CannotWiden as error:
+                self.memory.learn_unwidenable(error.table, error.column)
+        raise SchemaChanged(tables[0][0].table)
+
+    def _alone(self, parts: Sequence[Part], past_ledger: bool) -> list[Loaded]:
+        try:
+            return self._together([parts], past_ledger)
+        except Malformed as error:
+            _log.warning(
+                "the warehouse refused a batch; its rows are looked at one by one",
+                table=parts[0].table,
+                batch=parts[0].name,
+                error=error.detail,
+            )
+        return self._strictly(parts, past_ledger)
+
+    def _strictly(self, parts: Sequence[Part], past_ledger: bool) -> list[Loaded]:
+        """Every row looked at; where that is not enough, halves, down to the one row that spoils its batch."""
+        lines = _lines(parts)
+        refused: dict[int, Malformed] = {}
+        for _ in range(_ATTEMPTS):
+            batch = self._prepare(parts, lines, refused, every_row=True)
+            if not self.halts.allow(batch):
+                return []
+            try:
+                return self._count(self.warehouse.load([batch], past_ledger=past_ledger))
+            except SchemaChanged:
+                continue
+            except CannotWiden as error:
+                self.memory.learn_unwidenable(error.table, error.column)
+            except Malformed:
+                refused |= self._refused(parts, lines, range(len(lines)))
+        raise SchemaChanged(parts[0].table)
+
+    def _refused(self, parts: Sequence[Part], lines: Sequence[Origin], span: range) -> dict[int, Malformed]:
+        """Which lines the warehouse does not take, by trying: halves that load are loaded, under no name in the
+        ledger, and found again by the search when the whole batch comes."""
+        some = [lines[at] for at in span]
+        batch = self._prepare(parts, some, {}, every_row=True)
+        nameless = Batch(
+            names=(),
+            table=batch.table,
+            rows=batch.rows,
+            record_count=batch.record_count,
+            first_received_at=batch.first_received_at,
+            last_received_at=batch.last_received_at,
+            search_from=batch.search_from,
+            shape_version=batch.shape_version,
+            changes=batch.changes,
+            key=batch.key,
+        )
+        try:
+            self.warehouse.load([nameless])
+        except Malformed as error:
+            if len(span) == 1:
+                return {span[0]: error}
+            middle = len(span) // 2
+            return self._refused(parts, lines, span[:middle]) | self._refused(parts, lines, span[middle:])
+        return {}
+
+    def _batch(self, parts: Sequence[Part], *, every_row: bool) -> Batch:
+        """The parts of one table as a batch: as they lie, or prepared."""
+        shape = self.warehouse.shape(parts[0].table)
+        sights = [held.sight for part in parts for held in part.held]
+        seen = [sight for sight in sights if sight is not None and sight.shape_version == shape.version]
+        count = sum(part.rows for part in parts)
+        if len(seen) < len(sights) or count <= FEW_ROWS or every_row:
+            lines = _lines(parts)
+            few = wants_every_row(b"".join(o.line for o in lines) if count <= FEW_ROWS else b"", count, FEW_ROWS)
+            return self._prepare(parts, lines, {}, every_row=every_row or few)
+        if all(part.alone for part in parts):
+            data: bytes | tuple[str, ...] = tuple(self.archive.url(part.name) for part in parts)
+        else:
+            data = b"".join(held.pack.plain() for part in parts for held in part.held)
+        return Batch(
+            names=tuple(part.name for part in parts),
+            table=shape.table,
+            rows=(Rows(data, count),),
+            record_count=count,
+            first_received_at=min(sight.first_received_at for sight in seen),
+            last_received_at=max(sight.last_received_at for sight in seen),
+            search_from=min(sight.search_from for sight in seen),
+            shape_version=shape.version,
+            distinct=distinct(seen),
+            early=any(sight.early for sight in seen),
+        )
+
+    def _prepare(
+        self, parts: Sequence[Part], lines: Sequence[Origin], refused: dict[int, Malformed], *, every_row: bool
+    ) -> Batch:
+        table = parts[0].table
+        shape: Shape = self.warehouse.shape(table)
+        prepared: Prepared = prepare(
+            lines,
+            shape,
+            self.memory.of(table),
+            refused=refused,
+            frozen=table in FROZEN,
+            every_row=every_row,
+            now=datetime.now(UTC),
+        )
+        if prepared.always_null:
+            self.memory.learn_null(table, prepared.always_null)
+        return Batch(
+            names=tuple(part.name for part in parts),
+            table=table,
+            rows=prepared.rows,
+            record_count=len(lines),
+            first_received_at=prepared.first_received_at,
+            last_received_at=prepared.last_received_at,
+            search_from=prepared.search_from,
+            shape_version=shape.version,
+            changes=prepared.changes,
+            key=prepared.shape.key,
+            early=prepared.early,
+            dead=prepared.dead,
+        )
+
+    def _count(self, loaded: list[Loaded]) -> list[Loaded]:
+        for each in loaded:
+            if not each.skipped:
+                self.halts.note(each)
+                metrics.records_loaded.add(each.inserted, table=each.table)
+                metrics.records_duplicate.add(each.duplicates, table=each.table)
+                metrics.records_dead.add(each.dead, table=each.table)
+        return loaded
+
+
+def _lines(parts: Sequence[Part]) -> list[Origin]:
+    """Every line of the parts with its file and number there, counted within the table."""
+    return [
+        Origin(line, part.name, number)
+        for part in parts
+        for number, line in enumerate(
+            (line for held in part.held for line in held.pack.plain().split(b"\n") if line), start=1
+        )
+    ]

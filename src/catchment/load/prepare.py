@@ -1,0 +1,305 @@
+"""Rows that do not fit their table as it stands: plan its new columns, rescue what no column takes, bury what is
+no record; then write the batch's rows once more for the load.
+
+Only here does the loader build Python objects of a payload, row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from catchment.errors import Malformed
+from catchment.load.columns import column_name
+from catchment.load.guard import TableMemory, decoder, has_nul, has_seventh_digit, lies_well, sight, strictly
+from catchment.load.values import Unfit, fitting, wanted, wants_widening
+from catchment.warehouses import DeadLetter, Rows
+from catchment.warehouses.shape import AddColumn, Change, Column, Moment, SetKey, Shape, Widen
+
+
+class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A stamped record of any table, its fields' values raw."""
+
+    table: str
+    id: str
+    received_at: Moment
+    not_before: Moment
+    source: str
+    data: dict[str, msgspec.Raw]
+    rescued: dict[str, msgspec.Raw] | None = None
+    op: str = "insert"
+    key: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A line with the archive file it lies in."""
+
+    line: bytes
+    file: str
+    number: int
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What became of a batch's lines."""
+
+    shape: Shape
+    """The table's, once `changes` are made."""
+    changes: tuple[Change, ...]
+    rows: tuple[Rows, ...]
+    dead: tuple[DeadLetter, ...]
+    always_null: frozenset[str]
+    """Unknown fields that came with null alone."""
+    first_received_at: datetime
+    last_received_at: datetime
+    search_from: datetime
+    early: bool
+
+
+_decode = msgspec.json.Decoder(_Stamped).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def prepare(
+    lines: Sequence[Origin],
+    shape: Shape,
+    memory: TableMemory,
+    *,
+    refused: Mapping[int, Malformed],
+    frozen: bool,
+    every_row: bool,
+    now: datetime,
+) -> Prepared:
+    """Make all lines loadable or dead letters.
+
+    `frozen` tables get no new columns: what they lack is rescued. `every_row` looks at every line strictly,
+    also at those the guard's type accepts: for batches the warehouse refused, and for small ones. `refused` are
+    lines, by place, of which the warehouse said why it takes them not. `now` stands in for the received_at of
+    lines that have none.
+    """
+    work = _Work(shape, memory, now)
+    odd = work.sort(lines, refused, every_row=every_row)
+    changes = _plan(odd, shape, memory, frozen=frozen)
+    after = shape.after(changes)
+    as_they_lie = work.fitting_lines
+    prepared = []
+    decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None
+    for origin, record in odd:
+        if decode is not None and not every_row and _fits(decode, origin.line):
+            as_they_lie.append(origin.line)
+            continue
+        try:
+            prepared.append(_prepared(record, after))
+        except Malformed as error:
+            work.bury(origin, error, record)
+    return Prepared(
+        shape=after,
+        changes=tuple(changes),
+        rows=tuple(
+            Rows(b"\n".join(each) + b"\n", len(each), prepared=how)
+            for each, how in ((as_they_lie, False), (prepared, True))
+            if each
+        ),
+        dead=tuple(work.dead),
+        always_null=_nulls(odd, after),
+        first_received_at=work.first or now,
+        last_received_at=work.last or now,
+        search_from=work.search_from or now,
+        early=work.early,
+    )
+
+
+@dataclass(slots=True)
+class _Work:
+    """Sorts a batch's lines into those that fit, those to look at, and the dead."""
+
+    shape: Shape
+    memory: TableMemory
+    now: datetime
+    fitting_lines: list[bytes] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+    search_from: datetime | None = None
+    early: bool = False
+
+    def sort(
+        self, lines: Sequence[Origin], refused: Mapping[int, Malformed], *, every_row: bool
+    ) -> list[tuple[Origin, _Stamped]]:
+        trusted = not every_row and self.shape.version > 0 and not self.shape.key and lies_well(self.shape)
+        unmapped = self.memory.always_null - {column.field for column in self.shape.columns}
+        decode = decoder(self.shape, unmapped) if trusted else None
+        odd = []
+        for place, origin in enumerate(lines):
+            records = _fits(decode, origin.line) if decode is not None else None
+            if records:
+                self._note(records)
+                self.fitting_lines.append(origin.line)
+                continue
+            record = None
+            try:
+                record = self._parse(origin.line, every_row=every_row)
+                self._check(record)
+                if place in refused:
+                    raise refused[place]
+            except Malformed as error:
+                self.bury(origin, error, record)
+            else:
+                self._note([record])
+                odd.append((origin, record))
+        return odd
+
+    def _parse(self, line: bytes, *, every_row: bool) -> _Stamped:
+        if every_row or has_nul(line):
+            strictly(line)
+        try:
+            return _decode(line)
+        except msgspec.ValidationError as error:
+            raise Malformed("not-a-record", str(error)) from None
+        except msgspec.DecodeError as error:
+            strictly(line)  # it may know better what is wrong
+            raise Malformed("not-json", str(error)) from None
+        except UnicodeDecodeError as error:
+            raise Malformed("invalid-utf8", f"byte {error.start}") from None
+
+    def _check(self, record: _Stamped) -> None:
+        if record.table != self.shape.table:
+            raise Malformed("not-a-record", f"a record of {record.table} in a pack of {self.shape.table}")
+        if self.shape.version > 0 and record.key != self.shape.key:
+            raise Malformed(
+                "key-mismatch", f"the record's key is {list(record.key)}, the table's {list(self.shape.key)}"
+            )
+
+    def _note(self, records: Sequence[Any]) -> None:
+        seen = sight(records, self.shape.version)
+        self.first = min(seen.first_received_at, self.first or seen.first_received_at)
+        self.last = max(seen.last_received_at, self.last or seen.last_received_at)
+        self.search_from = min(seen.search_from, self.search_from or seen.search_from)
+        self.early = self.early or seen.early
+
+    def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
+        """A dead letter's id is that of its record, so that copies are one."""
+        identity = (record.source, record.id) if record else (origin.line,)
+        self.dead.append(
+            DeadLetter(
+                id=hashlib.sha256(repr((self.shape.table, *identity)).encode()).hexdigest()[:32],
+                table=self.shape.table,
+                reason=error.reason,
+                detail=error.detail,
+                origin=f"{origin.file}:{origin.number}",
+                received_at=record.received_at if record else self.now,
+                bytes=origin.line,
+                source=record.source if record else "",
+                record_id=record.id if record else "",
+            )
+        )
+
+
+def _fits(decode: Any, line: bytes) -> Any:
+    """The decoded line in a list, or None."""
+    try:
+        line.decode()
+        return None if has_nul(line) else decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _plan(
+    odd: Iterable[tuple[Origin, _Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool
+) -> list[Change]:
+    """The columns to add or widen so that as much as possible finds a place."""
+    known = {column.field: column for column in shape.columns}
+    values: dict[str, list[bytes]] = {}
+    widened: dict[str, Change] = {}
+    key: tuple[str, ...] = ()
+    for _, record in odd:
+        key = key or record.key
+        for name, raw in record.data.items():
+            text = bytes(raw)
+            column = known.get(name)
+            if text == b"null":
+                continue
+            if column is None:
+                values.setdefault(name, []).append(text)
+            elif column.type == "bigint" and column.name not in memory.unwidenable and wants_widening(text):
+                widened[column.name] = Widen(column.name)
+    if frozen:
+        return []
+    changes: list[Change] = [*widened.values()]
+    taken = {column.name for column in shape.columns}
+    for name, texts in values.items():
+        kind = wanted(texts)
+        if kind is not None:
+            column = Column(name, column_name(name, taken), kind)
+            taken.add(column.name)
+            changes.append(AddColumn(column))
+    if shape.version == 0 and key:
+        changes.append(SetKey(key))
+    return changes
+
+
+def _prepared(record: _Stamped, shape: Shape) -> bytes:
+    """One line with `data` by column name; raises `Malformed` where its key is not the table's."""
+    if record.key != shape.key:
+        raise Malformed("key-mismatch", f"the record's key is {list(record.key)}, the table's {list(shape.key)}")
+    columns = {column.field: column for column in shape.columns}
+    data: dict[str, object] = {}
+    rescued = dict(record.rescued or {})
+    for name, raw in record.data.items():
+        text = bytes(raw)
+        if text == b"null":
+            continue
+        column = columns.get(name)
+        try:
+            if column is None:
+                raise Unfit
+            data[column.name] = fitting(text, column.type)
+        except Unfit:
+            rescued[name] = raw
+    line: dict[str, object] = {
+        "table": record.table,
+        "id": record.id,
+        "received_at": record.received_at,
+        "not_before": record.not_before,
+        "source": record.source,
+        "data": data,
+    }
+    if rescued:
+        line["rescued"] = rescued
+    if shape.key:
+        line |= {"op": record.op, "key": _key(record), "version": record.version}
+    return _encode(line)
+
+
+def _key(record: _Stamped) -> str:
+    """The key's values as canonical JSON text: 1 and 1.0 are one key, whatever columns hold them."""
+    values = []
+    for name in record.key:
+        value = msgspec.json.decode(record.data.get(name, msgspec.Raw(b"null")))
+        if value is None:
+            raise Malformed("key-mismatch", f"the key field {name!r} has no value")
+        values.append(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return _encode(values).decode()
+
+
+def _nulls(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape) -> frozenset[str]:
+    known = {column.field for column in shape.columns}
+    found = {
+        name
+        for _, record in odd
+        for name, raw in record.data.items()
+        if name not in known and bytes(raw) == b"null"
+    }
+    return frozenset(found)
+
+
+def wants_every_row(plain: bytes, count: int, few: int) -> bool:
+    """Whether small rows, which go in as parameters past DuckDB's own JSON reader, need the strict look."""
+    return count <= few or has_seventh_digit(plain)

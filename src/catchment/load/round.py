@@ -1,0 +1,224 @@
+"""A round: what the loader takes in until age, rows or bytes are reached, archives, and acknowledges together.
+
+Messages become packs of one table, looked at by the guard on the way; what is no record becomes a dead letter.
+Closing writes the archive's files, whole or absent; the caller acknowledges after that, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from catchment.archives import Archive
+from catchment.errors import Malformed
+from catchment.load.files import new_incoming
+from catchment.load.guard import Sight
+from catchment.load.letters import dead_message
+from catchment.pack import FORMAT_VERSION, Header, Pack, assemble, compress, is_packed, packs, plain_lines, read
+from catchment.queues import Delivery, Message
+from catchment.record import DEFAULT_WINDOW, Line, Stamp, check_table, decode
+
+LATE = timedelta(hours=1)
+"""A record whose not_before lies so far before its received_at needs a wide search: files of their own."""
+OWN_FILE_ROWS = 1_000
+SMALL_PACK_RECORDS = 50
+
+Look = Callable[[str, bytes], Sight | None]
+"""The guard: table and plain lines → what they hold, if all fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One pack in a round, and what the guard saw of it."""
+
+    pack: Pack
+    sight: Sight | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The records of one table in one archive file: what the ledger will know as a batch."""
+
+    name: str
+    table: str
+    held: Sequence[Held]
+    alone: bool
+    """The file holds nothing else, so a warehouse may read it by itself."""
+    late: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(each.pack.header.count for each in self.held)
+
+
+@dataclass(slots=True)
+class Round:
+    """One round, open until it is closed."""
+
+    look: Look
+    source: str
+    window: timedelta = DEFAULT_WINDOW
+    rows: int = 0
+    received_bytes: int = 0
+    deliveries: list[Delivery] = field(default_factory=list)
+    _packs: dict[tuple[str, bool], list[Held]] = field(default_factory=dict)
+    _lines: dict[tuple[str, bool], list[Line]] = field(default_factory=dict)
+
+    def add(self, delivery: Delivery) -> None:
+        """Take in all messages of a delivery."""
+        self.deliveries.append(delivery)
+        self.received_bytes += delivery.bytes
+        for message in delivery.messages:
+            if is_packed(message.body):
+                self._add_packs(message)
+            else:
+                self._add_plain(message)
+
+    def _add_packs(self, message: Message) -> None:
+        at = ordinal = 0
+        try:
+            for pack in read(message.body):
+                at += len(pack.raw)
+                try:
+                    self._hold(pack)
+                except Malformed as error:
+                    self._bury(message, error, bytes(pack.raw), ordinal, pack.header.table)
+                ordinal += 1
+        except Malformed as error:
+            self._bury(message, error, message.body[at:], ordinal)
+
+    def _hold(self, pack: Pack) -> None:
+        check_table(pack.header.table)
+        plain = pack.plain()
+        count = plain.count(b"\n")
+        if count != pack.header.count or not plain.endswith(b"\n"):
+            raise Malformed("broken-frame", f"{count} ended lines; its header says {pack.header.count}")
+        late = pack.header.not_before < pack.header.first_received_at - LATE
+        held = Held(pack, self.look(pack.header.table, plain))
+        self._packs.setdefault((pack.header.table, late), []).append(held)
+        self.rows += count
+
+    def _add_plain(self, message: Message) -> None:
+        stamp = self._stamp(message)
+        for ordinal, line in enumerate(plain_lines(message.body)):
+            try:
+                stamped = stamp.line(decode(line), ordinal)
+            except Malformed as error:
+                self._bury(message, error, line, ordinal)
+            else:
+                self._file(stamped)
+
+    def _file(self, line: Line) -> None:
+        late = line.not_before < line.received_at - LATE
+        self._lines.setdefault((line.table, late), []).append(line)
+        self.rows += 1
+
+    def _bury(self, message: Message, error: Malformed, body: bytes, ordinal: int, table: str = "") -> None:
+        self._file(dead_message(message, error, self._stamp(message), body, ordinal, table))
+
+    def _stamp(self, message: Message) -> Stamp:
+        return Stamp(
+            received_at=message.enqueued_at or datetime.now(UTC),
+            source=self.source,
+            identity=message.identity,
+            window=self.window,
+        )
+
+    def close(self, archive: Archive, now: datetime) -> list[Part]:
+        """Write everything to `incoming/`, durably; what can be loaded of it, by file and table."""
+        for (table, late), lines in self._lines.items():
+            for raw in packs(table, lines):
+                (pack,) = read(raw)
+                built = Held(pack, self.look(table, pack.plain()))
+                self._packs.setdefault((table, late), []).append(built)
+        self._lines.clear()
+        shared: dict[bool, list[tuple[str, list[Held]]]] = {False: [], True: []}
+        parts: list[Part] = []
+        for (table, late), held in self._packs.items():
+            merged = merge(table, held)
+            if sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
+                parts += _write(archive, now, [(table, merged)], late=late)
+            else:
+                shared[late].append((table, merged))
+        for late, tables in shared.items():
+            if tables:
+                parts += _write(archive, now, tables, late=late)
+        return parts
+
+
+def _write(archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> list[Part]:
+    name = new_incoming(now, len(tables), late=late).name
+    archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
+    alone = len(tables) == 1
+    return [Part(name, table, tuple(held), alone, late) for table, held in tables]
+
+
+def merge(table: str, held: Sequence[Held]) -> list[Held]:
+    """The same records with small packs joined: a frame of a few rows costs as much to open as one of many."""
+    merged: list[Held] = []
+    small: list[Held] = []
+    for each in held:
+        if each.pack.header.count >= SMALL_PACK_RECORDS:
+            merged.append(each)
+            continue
+        small.append(each)
+        if sum(e.pack.header.count for e in small) >= OWN_FILE_ROWS:
+            merged.append(_join(table, small))
+            small = []
+    if small:
+        merged.append(_join(table, small))
+    return merged
+
+
+def _join(table: str, small: Sequence[Held]) -> Held:
+    if len(small) == 1:
+        return small[0]
+    headers = [each.pack.header for each in small]
+    frame = compress(b"".join(each.pack.plain() for each in small))
+    header = Header(
+        v=FORMAT_VERSION,
+        table=table,
+        count=sum(h.count for h in headers),
+        bytes=len(frame),
+        first_received_at=min(h.first_received_at for h in headers),
+        last_received_at=max(h.last_received_at for h in headers),
+        not_before=min(h.not_before for h in headers),
+    )
+    return Held(Pack(header, assemble(header, frame), frame), joined_sight([each.sight for each in small]))
+
+
+def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:
+    """What several packs of a table hold together; None if one was not seen, or they differ in shape or source."""
+    seen = [each for each in sights if each is not None]
+    if len(seen) < len(sights) or len({(each.shape_version, each.source) for each in seen}) > 1:
+        return None
+    return Sight(
+        shape_version=seen[0].shape_version,
+        count=sum(each.count for each in seen),
+        identities=frozenset().union(*(each.identities for each in seen)),
+        source=seen[0].source,
+        first_received_at=min(each.first_received_at for each in seen),
+        last_received_at=max(each.last_received_at for each in seen),
+        search_from=min(each.search_from for each in seen),
+        early=any(each.early for each in seen),
+    )
+
+
+def read_parts(
+    name: str, packs_of_file: Iterable[Pack], look: Look, *, tables: frozenset[str] | None, late: bool
+) -> list[Part]:
+    """An archive file's packs as parts, one a table, looked at again: what the sweep and replay load.
+
+    A pack that does not open raises `Malformed`: archived data is damaged, which nothing here can mend.
+    """
+    found: dict[str, list[Held]] = {}
+    alone = True
+    for pack in packs_of_file:
+        table = pack.header.table
+        if tables is None or table in tables:
+            found.setdefault(table, []).append(Held(pack, look(table, pack.plain())))
+        else:
+            alone = False
+    alone = alone and len(found) == 1
+    return [Part(name, table, tuple(held), alone, late) for table, held in found.items()]

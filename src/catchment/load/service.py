@@ -1,0 +1,197 @@
+"""`load`, the service: one thread takes in and archives, a few load, one sweeps and keeps house.
+
+The steps meet only in the archive. A round is handed to the loading threads in memory because that is fast;
+where they are behind or the warehouse is down, the hand-over is dropped and the sweep finds the files.
+"""
+
+from __future__ import annotations
+
+import queue as queues_of_threads
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from catchment import metrics
+from catchment.archives import Archive
+from catchment.errors import Retry, StorageError
+from catchment.load.config import LoadConfig
+from catchment.load.guard import Memory
+from catchment.load.halts import Halts
+from catchment.load.intake import Intake
+from catchment.load.late import LateParts
+from catchment.load.loader import Loader
+from catchment.load.pace import Pace
+from catchment.load.rewrite import forget, rewrite
+from catchment.load.round import Part
+from catchment.load.sweep import InFlight, Sweep
+from catchment.log import get_log
+from catchment.queues import Queue
+from catchment.service import Health, Stop
+from catchment.warehouses import Warehouse
+
+_log = get_log("load")
+
+SWEEP_EVERY_S = 60.0
+EVERYTHING_EVERY_S = 3600.0
+HAND_OVER_PATIENCE_S = 10.0
+"""So long a round waits for the loading threads, which bounds memory; then its files are the sweep's."""
+
+
+class LoadService:
+    """The `load` service of one project."""
+
+    name = "load"
+
+    def __init__(self, queue: Queue, archive: Archive, warehouse: Warehouse, config: LoadConfig) -> None:
+        self._queue = queue
+        self._archive = archive
+        self._warehouse = warehouse
+        self._config = config
+        self._halts = Halts(warehouse, config.max_rejected_share, config.min_rejected)
+        self._loader = Loader(warehouse, archive, Memory(), self._halts)
+        self._in_flight = InFlight()
+        self._sweep = Sweep(self._loader, archive, self._in_flight)
+        self._pace = Pace(config.max_age_s, config.loader_threads)
+        self._late = LateParts(warehouse)
+        self._inboxes: list[queues_of_threads.Queue[list[Part]]] = [
+            queues_of_threads.Queue(1) for _ in range(config.loader_threads)
+        ]
+        self._owner: dict[str, int] = {}
+        self._sweep_soon = threading.Event()
+        self._took_in = threading.Event()
+        self._down_since_s: float | None = None
+        self._ready = False
+
+    def health(self) -> Health:
+        """Not ready while the warehouse is down; archiving goes on even then."""
+        if self._down_since_s is not None:
+            down_s = time.monotonic() - self._down_since_s
+            return Health(ok=True, ready=False, detail=f"the warehouse has been down for {down_s:.0f} s")
+        return Health(ok=True, ready=self._ready)
+
+    def run(self, stop: Stop) -> None:
+        """See `Service`. Closes nothing that it was given."""
+        self._refresh_halts()
+        threads = [
+            stop.start(f"load-{number}", lambda inbox=inbox: self._load_from(inbox, stop))  # type: ignore[misc]
+            for number, inbox in enumerate(self._inboxes)
+        ]
+        keeping = stop.start("sweep", lambda: self._keep(stop))
+        self._ready = True
+        intake = Intake(
+            self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
+        )
+        try:
+            intake.run(stop)
+        finally:
+            self._took_in.set()
+            for thread in (*threads, keeping):
+                thread.join(timeout=max(0.0, min(stop.remaining_s, 3600)))
+
+    # ---- handing over -----------------------------------------------------------------
+
+    def _hand_over(self, parts: list[Part]) -> None:
+        """Give each loading thread the tables it owns; the late ones wait to be loaded together."""
+        now = self._late.take(parts, self._in_flight)
+        shares: list[list[Part]] = [[] for _ in self._inboxes]
+        for part in sorted(now, key=lambda part: -part.rows):
+            shares[self._owner_of(part, shares)].append(part)
+        for inbox, share in zip(self._inboxes, shares, strict=True):
+            if share:
+                self._in_flight.add(share)
+                try:
+                    inbox.put(share, timeout=0.0 if self._down_since_s is not None else HAND_OVER_PATIENCE_S)
+                except queues_of_threads.Full:
+                    self._in_flight.remove(share)
+                    self._sweep_soon.set()
+
+    def _owner_of(self, part: Part, shares: Sequence[Sequence[Part]]) -> int:
+        """A table stays with the thread it began with: two threads would only wait for its lock."""
+        if part.table not in self._owner:
+            rows = [sum(each.rows for each in share) for share in shares]
+            self._owner[part.table] = rows.index(min(rows))
+        return self._owner[part.table]
+
+    # ---- loading ----------------------------------------------------------------------
+
+    def _load_from(self, inbox: queues_of_threads.Queue[list[Part]], stop: Stop) -> None:
+        while not (self._took_in.is_set() and inbox.empty()):
+            try:
+                parts = inbox.get(timeout=0.1)
+            except queues_of_threads.Empty:
+                continue
+            try:
+                with self._pace.working():
+                    self._attempt(lambda parts=parts: self._loader.load(parts))  # type: ignore[misc]
+            finally:
+                self._in_flight.remove(parts)
+
+    def _attempt(self, load: Callable[[], object]) -> bool:
+        """Load, or leave it to the sweep; whether it worked."""
+        try:
+            with metrics.load_seconds.time():
+                load()
+        except (Retry, StorageError) as error:
+            if self._down_since_s is None:
+                self._down_since_s = time.monotonic()
+                _log.error("loading failed; archiving goes on, and the sweep tries again", exc=error)
+            self._sweep_soon.set()
+            return False
+        if self._down_since_s is not None:
+            _log.info("loading works again", after_s=round(time.monotonic() - self._down_since_s, 1))
+            self._down_since_s = None
+        return True
+
+    # ---- keeping house ----------------------------------------------------------------
+
+    def _keep(self, stop: Stop) -> None:
+        """Sweep at start, every minute, and soon after a failed load; checkpoint and rewrite in between."""
+        pause_s = 1.0
+        next_sweep_s = next_everything_s = next_rewrite_s = time.monotonic()
+        first = True
+        while not stop.draining:
+            now_s = time.monotonic()
+            if first or now_s >= next_sweep_s or self._sweep_soon.is_set():
+                self._sweep_soon.clear()
+                self._refresh_halts()
+                worked = self._attempt(lambda: self._sweep.incoming(stop))
+                pause_s = 1.0 if worked else min(pause_s * 2, SWEEP_EVERY_S)
+                next_sweep_s = time.monotonic() + (SWEEP_EVERY_S if worked else pause_s)
+                first = False
+                if worked:
+                    self._attempt(self._warehouse.tidy)
+                    metrics.batches_unloaded.set(self._sweep.unloaded)
+            if late := self._late.due():
+                self._attempt(lambda late=late: self._loader.load(late))  # type: ignore[misc]
+                self._in_flight.remove(late)
+            if now_s >= next_everything_s:
+                self._attempt(lambda: self._sweep.everything(stop))
+                next_everything_s = time.monotonic() + EVERYTHING_EVERY_S
+            if now_s >= next_rewrite_s:
+                self._attempt(lambda: self._rewrite(stop))
+                next_rewrite_s = time.monotonic() + SWEEP_EVERY_S
+            self._say_queue()
+            stop.wait(pause_s if self._sweep_soon.is_set() else 1.0)
+        if late := self._late.due(all_of_them=True):
+            self._attempt(lambda: self._loader.load(late))
+            self._in_flight.remove(late)
+
+    def _rewrite(self, stop: Stop) -> None:
+        now = datetime.now(UTC)
+        for done in rewrite(self._archive, self._warehouse, now=now, age=self._config.rewrite_after):
+            for file, problem in done.refused.items():
+                _log.error("an archive file is damaged and stays as it is", file=file, problem=problem)
+            if stop.draining:
+                return
+        forget(self._archive, self._warehouse, now=now)
+
+    def _refresh_halts(self) -> None:
+        self._attempt(self._halts.refresh)
+        metrics.tables_halted.set(len(self._halts.halted()))
+
+    def _say_queue(self) -> None:
+        stats = self._queue.stats()
+        metrics.queue_messages.set(stats.messages)
+        metrics.queue_bytes.set(stats.bytes)
+        metrics.queue_oldest_seconds.set(stats.oldest_s)

@@ -1,0 +1,414 @@
+"""DuckDB as a warehouse: one file, owned by one process; others ask through `duckdb_server`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import duckdb
+from msgspec import Meta, Struct
+
+from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.log import get_log
+from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_load import load_batch
+from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
+
+_log = get_log("warehouse")
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[warehouse] type = "duckdb"`."""
+
+    path: Annotated[str, Meta(description="The database file; `.catchment/warehouse.duckdb` by default.")] = ""
+    memory_limit: Annotated[str, Meta(description="What DuckDB may use before it spills to disk.")] = "400 MB"
+    threads: Annotated[int, Meta(ge=0, description="Threads of one query; 0 takes half the cores.")] = 0
+    early_retention_days: Annotated[
+        int, Meta(ge=1, description="How long rows of fast clocks stay findable; at least `load.dedupe_window`.")
+    ] = 14
+
+
+class DuckDBWarehouse:
+    """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
+
+    def __init__(self, config: Config, folder: Path, readable: Sequence[Path] = ()) -> None:
+        """Open or make the file, under `folder` where no path is given. Statements may read files of
+        `readable` (the archive's folder) and of no other.
+
+        Raises `WarehouseDown` while another process has the file, `StorageError` where it can't be used.
+        A file that is damaged is set aside under another name, and a new one begun: the archive refills it.
+        """
+        self.path = Path(config.path) if config.path else folder / "warehouse.duckdb"
+        self._config = config
+        self._tmp = folder / "load-tmp"
+        self._boot = secrets.token_hex(4)
+        self._changes: Counter[str] = Counter()
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._ddl = threading.Lock()
+        self._checkpointing = threading.Lock()
+        self._shapes: dict[str, Shape] = {}
+        self._has_early: set[str] = set()
+        self._local = threading.local()
+        self._closed = False
+        self.set_aside: Path | None = None
+        for each in (self.path.parent, self._tmp):
+            each.mkdir(parents=True, exist_ok=True)
+        for leftover in self._tmp.iterdir():
+            leftover.unlink()
+        self._connection = self._open([*readable, self._tmp])
+        self._recall()
+
+    # ---- opening ----------------------------------------------------------------------
+
+    def _open(self, readable: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+        try:
+            connection = self._connect()
+        except duckdb.Error as error:
+            self._raise_unless_damaged(error)
+            self._set_aside(error)
+            connection = self._connect()
+        folders = ", ".join(sql.text(str(path.resolve())) for path in readable)
+        connection.execute(f"SET allowed_directories = [{folders}]")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self._config.memory_limit.replace(" ", ""),
+            "threads": self._config.threads or max(1, (os.cpu_count() or 2) // 2),
+            # Checkpoints run when nobody waits (`tidy`): in the way of commits they cost a third of the speed.
+            "checkpoint_threshold": "1GB",
+            "temp_directory": str(self._tmp),
+        }
+        connection = duckdb.connect(str(self.path), config=config)
+        try:
+            self._upgrade(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _upgrade(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("BEGIN")
+        connection.execute(sql.OWN_TABLES)
+        row = connection.execute("SELECT max(version) FROM catchment.format").fetchone()
+        version = row[0] if row else None
+        if version is None:
+            connection.execute("INSERT INTO catchment.format VALUES ($1)", [sql.FORMAT_VERSION])
+        elif version > sql.FORMAT_VERSION:
+            raise StorageError(
+                f"{self.path} has format {version}; this Catchment knows {sql.FORMAT_VERSION}",
+                "install the Catchment that wrote it, or a newer one",
+            )
+        connection.execute("COMMIT")
+
+    def _raise_unless_damaged(self, error: duckdb.Error) -> None:
+        said = str(error)
+        if "lock" in said.lower() and "pid" in said.lower():
+            raise WarehouseDown(
+                f"{self.path} is in use by another process", "stop it, or ask through it: catchment query"
+            ) from error
+        if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
+            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
+        if "newer version" in said or "storage version" in said:
+            raise StorageError(
+                f"{self.path} was written by another DuckDB: {_first_line(error)}",
+                "install that release of duckdb",
+            ) from error
+        if not self.path.exists():
+            raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
+
+    def _set_aside(self, error: duckdb.Error) -> None:
+        """Nothing is deleted: what the archive does not hold might be read from it yet."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for suffix in ("", ".wal"):
+            damaged = self.path.with_name(self.path.name + suffix)
+            if damaged.exists():
+                aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}")
+                damaged.rename(aside)
+                self.set_aside = self.set_aside or aside
+        _log.error(
+            "the warehouse file did not open and was set aside; it is rebuilt from the archive",
+            file=str(self.path),
+            set_aside=str(self.set_aside),
+            error=_first_line(error),
+        )
+
+    def _recall(self) -> None:
+        """Read the shapes of all tables; from now on only this process changes them."""
+        keys = dict(self._connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
+        columns: defaultdict[str, list[Column]] = defaultdict(list)
+        for table, field, column, kind in self._connection.execute(
+            "SELECT table_name, field, column_name, type FROM catchment.columns ORDER BY rowid"
+        ).fetchall():
+            columns[table].append(Column(field, column, kind))
+        tables = self._connection.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+            "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment'"
+        ).fetchall()
+        self._shapes = {
+            table: Shape(table, 1, tuple(columns[table]), tuple(keys.get(table, ()))) for (table,) in tables
+        }
+        for own, fields in (
+            ("catchment.dead_letters", sql.DEAD_LETTER_FIELDS),
+            ("catchment.corrections", sql.CORRECTION_FIELDS),
+        ):
+            self._shapes[own] = Shape(own, 1, tuple(Column(field, field, "varchar") for field in fields))
+        early = self._connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
+        self._has_early = {table for (table,) in early}
+
+    # ---- loading ----------------------------------------------------------------------
+
+    def shape(self, table: str) -> Shape:
+        return self._shapes.get(table, Shape(table))
+
+    def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
+        if not batches:
+            return []
+        tables = sorted({batch.table for batch in batches})
+        with contextlib.ExitStack() as held:
+            for table in tables:  # in order, so that two loads never wait for each other
+                held.enter_context(self._locks[table])
+            if any(batch.changes for batch in batches):
+                held.enter_context(self._ddl)
+            shapes = {table: self.shape(table) for table in tables}
+            early = set(self._has_early)
+            with self._transaction() as cursor:
+                loaded = [self._load_one(cursor, batch, shapes, early, past_ledger) for batch in batches]
+            self._shapes |= {table: shape for table, shape in shapes.items() if shape.version > 0}
+            self._has_early |= early
+            self._changes.update(each.table for each in loaded if not each.skipped)
+        return loaded
+
+    def _load_one(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        batch: Batch,
+        shapes: dict[str, Shape],
+        early: set[str],
+        past_ledger: bool,
+    ) -> Loaded:
+        if batch.names and not past_ledger and self._in_ledger(cursor, batch):
+            return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
+        if shapes[batch.table].version != batch.shape_version:
+            raise SchemaChanged(batch.table)
+        shapes[batch.table] = shape = self._change(cursor, shapes[batch.table], batch.changes)
+        return load_batch(cursor, shape, batch, tmp=self._tmp, tables_with_early=early, past_ledger=past_ledger)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._cursor()
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(duckdb.Error):  # the transaction may have ended by itself
+                cursor.execute("ROLLBACK")
+            if isinstance(error, duckdb.Error):
+                raise self._translated(error) from error
+            raise
+
+    def _translated(self, error: duckdb.Error) -> Exception:
+        match error:
+            case duckdb.TransactionException():
+                return Retry(f"a conflict in the warehouse: {_first_line(error)}")
+            case duckdb.OutOfMemoryException():
+                return Retry(
+                    f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit"
+                )
+            case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
+                return Malformed("not-loadable", _first_line(error))
+            case duckdb.FatalException() | duckdb.InternalException():
+                return WarehouseDown(f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process")
+            case duckdb.IOException() if "No space left" in str(error):
+                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
+            case _:
+                return Retry(f"the warehouse could not: {_first_line(error)}")
+
+    def _in_ledger(self, cursor: duckdb.DuckDBPyConnection, batch: Batch) -> bool:
+        known = cursor.execute(
+            "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch IN "
+            "(SELECT unnest($names::VARCHAR[]))",
+            {"table": batch.table, "names": list(batch.names)},
+        ).fetchone()
+        return known is not None and known[0] == len(set(batch.names))
+
+    def _change(self, cursor: duckdb.DuckDBPyConnection, shape: Shape, changes: Sequence[Change]) -> Shape:
+        after = shape.after(changes)
+        if after == shape:
+            return shape
+        if shape.version == 0:
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {sql.name(shape.table.partition('.')[0])}")
+            cursor.execute(sql.create_table(after))
+            added = list(after.columns)
+        else:
+            added = [change.column for change in changes if isinstance(change, AddColumn)]
+            for column in added:
+                cursor.execute(sql.add_column(shape.table, column))
+            for change in changes:
+                if isinstance(change, Widen):
+                    self._widen(cursor, shape.table, change.name)
+        if added:
+            cursor.executemany(
+                "INSERT INTO catchment.columns VALUES ($1, $2, $3, $4)",
+                [(shape.table, column.field, column.name, column.type) for column in added],
+            )
+        for change in changes:
+            if isinstance(change, SetKey):
+                cursor.execute(
+                    "INSERT INTO catchment.keys VALUES ($1, $2::VARCHAR[])", [shape.table, list(change.fields)]
+                )
+        return after
+
+    def _widen(self, cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
+        quoted = sql.name(column)
+        beyond = cursor.execute(
+            f"SELECT 1 FROM {sql.table_name(table)} "
+            f"WHERE {quoted} > {MAX_EXACT_INTEGER} OR {quoted} < -{MAX_EXACT_INTEGER} LIMIT 1"
+        ).fetchone()
+        if beyond:
+            raise CannotWiden(table, column)
+        cursor.execute(sql.widen(table, column))
+        cursor.execute(
+            """UPDATE catchment.columns SET type = 'double' WHERE table_name = $1 AND column_name = $2""",
+            [table, column],
+        )
+
+    # ---- the ledger -------------------------------------------------------------------
+
+    def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        if not names:
+            return {}
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        rows = self._cursor().execute(
+            "SELECT batch, table_name FROM catchment.ledger WHERE batch >= $low AND batch <= $high "
+            "AND batch IN (SELECT unnest($names::VARCHAR[]))",
+            {"low": min(names), "high": max(names), "names": list(names)},
+        )
+        for batch, table in rows.fetchall():
+            found[batch].add(table)
+        return {batch: frozenset(tables) for batch, tables in found.items()}
+
+    def enter(self, entries: Sequence[LedgerEntry]) -> None:
+        if not entries:
+            return
+        with self._transaction() as cursor:
+            cursor.executemany(
+                "INSERT INTO catchment.ledger SELECT $1, $2, $3, 0, 0, 0, $4, $5, now() WHERE NOT EXISTS "
+                "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $2)",
+                [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in entries],
+            )
+
+    def forget(self, names: Sequence[str]) -> None:
+        if names:
+            with self._transaction() as cursor:
+                cursor.execute(
+                    "DELETE FROM catchment.ledger WHERE batch IN (SELECT unnest($1::VARCHAR[]))", [list(names)]
+                )
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        return {table: f"{self._boot}-{self._changes[table]}" for table in tables}
+
+    def row_count(self, table: str, since: datetime, enough: int) -> int:
+        shape = self.shape(table)
+        if shape.version == 0:
+            return 0
+        row = (
+            self._cursor()
+            .execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {sql.table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
+                [since, enough],
+            )
+            .fetchone()
+        )
+        return int(row[0]) if row else 0
+
+    # ---- halts ------------------------------------------------------------------------
+
+    def halts(self) -> Sequence[Halt]:
+        rows = self._cursor().execute(
+            "SELECT table_name, since, reason, resumed_at FROM catchment.halts ORDER BY since"
+        )
+        return [Halt(*row) for row in rows.fetchall()]
+
+    def halt(self, table: str, reason: str) -> None:
+        with self._locks[table], self._transaction() as cursor:
+            cursor.execute("DELETE FROM catchment.halts WHERE table_name = $1", [table])
+            cursor.execute("INSERT INTO catchment.halts VALUES ($1, now(), $2, NULL)", [table, reason])
+
+    def resume(self, table: str) -> None:
+        with self._locks[table], self._transaction() as cursor:
+            cursor.execute("UPDATE catchment.halts SET resumed_at = now() WHERE table_name = $1", [table])
+
+    # ---- asking -----------------------------------------------------------------------
+
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
+    ) -> ArrowStream:
+        if self._closed:
+            raise WarehouseDown("the warehouse is closed")
+        return run_query(self._connection.cursor(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
+
+    # ---- keeping ----------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        keep = datetime.now(UTC) - timedelta(days=self._config.early_retention_days)
+        with self._transaction() as cursor:
+            cursor.execute("DELETE FROM catchment.early WHERE _received_at < $1", [keep])
+        if self._checkpointing.acquire(blocking=False):
+            try:
+                self._cursor().execute("CHECKPOINT")
+            except duckdb.TransactionException:
+                _log.debug("no checkpoint: transactions are open")  # the next tidy comes soon
+            finally:
+                self._checkpointing.release()
+
+    def backup(self, destination: Path) -> None:
+        """Checkpoints, then copies the file: until the next checkpoint commits go to the WAL alone, and what a
+        large insert writes ahead lies in blocks that the copied header does not know."""
+        if destination.exists():
+            raise UsageError(f"{destination} exists already", "name a file that does not")
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with self._checkpointing:
+            self._cursor().execute("FORCE CHECKPOINT")
+            partial = destination.with_name(destination.name + ".partial")
+            shutil.copyfile(self.path, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.rename(destination)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of this thread's own."""
+        if self._closed:
+            raise WarehouseDown("the warehouse is closed")
+        if not hasattr(self._local, "cursor"):
+            self._local.cursor = self._connection.cursor()
+        cursor: duckdb.DuckDBPyConnection = self._local.cursor
+        return cursor
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

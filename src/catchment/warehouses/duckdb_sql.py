@@ -1,0 +1,229 @@
+"""The SQL that the DuckDB warehouse runs: its own tables, and the statements that load a batch.
+
+Identifiers are quoted by `name`, texts by `text`; values travel as parameters wherever DuckDB allows them
+(file paths and column types in `read_json` it does not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from catchment.warehouses.shape import Column, Shape
+
+FORMAT_VERSION = 1
+
+OWN_TABLES = """
+CREATE SCHEMA IF NOT EXISTS catchment;
+CREATE TABLE IF NOT EXISTS catchment.format (version INTEGER NOT NULL);
+-- One row a batch loaded, written with its rows. No index: names sort by time, so zone maps find them.
+CREATE TABLE IF NOT EXISTS catchment.ledger (
+    batch VARCHAR NOT NULL, table_name VARCHAR NOT NULL, records BIGINT NOT NULL, inserted BIGINT, duplicates BIGINT,
+    dead BIGINT, first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ, loaded_at TIMESTAMPTZ NOT NULL
+);
+-- The deleted keys of mirrored tables, so that an older version arriving later brings nothing back.
+CREATE TABLE IF NOT EXISTS catchment.tombstones (
+    table_name VARCHAR NOT NULL, key VARCHAR NOT NULL, version VARCHAR NOT NULL, id VARCHAR NOT NULL
+);
+-- Rows received before their own not_before (a fast clock): the search by time alone would miss them.
+CREATE TABLE IF NOT EXISTS catchment.early (
+    table_name VARCHAR NOT NULL, _source VARCHAR NOT NULL, _id VARCHAR NOT NULL, _received_at TIMESTAMPTZ NOT NULL
+);
+-- Which field is kept in which column; the one mapping, never changed, only added to.
+CREATE TABLE IF NOT EXISTS catchment.columns (
+    table_name VARCHAR NOT NULL, field VARCHAR NOT NULL, column_name VARCHAR NOT NULL, type VARCHAR NOT NULL
+);
+CREATE TABLE IF NOT EXISTS catchment.keys (table_name VARCHAR NOT NULL, fields VARCHAR[] NOT NULL);
+-- Tables whose loading stopped because too much of them was rejected.
+CREATE TABLE IF NOT EXISTS catchment.halts (
+    table_name VARCHAR NOT NULL, since TIMESTAMPTZ NOT NULL, reason VARCHAR NOT NULL, resumed_at TIMESTAMPTZ
+);
+CREATE TABLE IF NOT EXISTS catchment.dead_letters (
+    _id VARCHAR, _received_at TIMESTAMPTZ, _source VARCHAR, _batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON,
+    table_name VARCHAR, reason VARCHAR, detail VARCHAR, origin VARCHAR, record_source VARCHAR, record_id VARCHAR,
+    bytes VARCHAR
+);
+-- What `dead-letters retry` and `discard` did, filed through the queue and the archive like any record.
+CREATE TABLE IF NOT EXISTS catchment.corrections (
+    _id VARCHAR, _received_at TIMESTAMPTZ, _source VARCHAR, _batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON,
+    dead_letter VARCHAR, outcome VARCHAR, table_name VARCHAR, record_source VARCHAR, record_id VARCHAR
+);
+CREATE OR REPLACE VIEW catchment.open_dead_letters AS
+    SELECT * FROM catchment.dead_letters d
+    WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
+"""
+
+DEAD_LETTER_FIELDS = ("table_name", "reason", "detail", "origin", "record_source", "record_id", "bytes")
+CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id")
+
+_TYPES = {
+    "boolean": "BOOLEAN",
+    "bigint": "BIGINT",
+    "double": "DOUBLE",
+    "timestamptz": "TIMESTAMPTZ",
+    "varchar": "VARCHAR",
+    "json": "JSON",
+}
+
+
+def name(identifier: str) -> str:
+    """One identifier, quoted."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def table_name(table: str) -> str:
+    """`schema.table`, quoted."""
+    schema, _, rest = table.partition(".")
+    return f"{name(schema)}.{name(rest)}"
+
+
+def text(value: str) -> str:
+    """A string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def moment(value: datetime) -> str:
+    """A TIMESTAMPTZ literal."""
+    return f"TIMESTAMPTZ {text(value.isoformat())}"
+
+
+def create_table(shape: Shape) -> str:
+    """A loaded table: metadata first, then the data's columns."""
+    meta = (
+        "_id VARCHAR NOT NULL, _received_at TIMESTAMPTZ NOT NULL, _source VARCHAR NOT NULL, "
+        "_batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON"
+    )
+    keyed = ", _version VARCHAR NOT NULL, _key VARCHAR NOT NULL" if shape.key else ""
+    columns = "".join(f", {name(column.name)} {_TYPES[column.type]}" for column in shape.columns)
+    return f"CREATE TABLE {table_name(shape.table)} ({meta}{keyed}{columns})"
+
+
+def add_column(table: str, column: Column) -> str:
+    return f"ALTER TABLE {table_name(table)} ADD COLUMN {name(column.name)} {_TYPES[column.type]}"
+
+
+def widen(table: str, column: str) -> str:
+    return f"ALTER TABLE {table_name(table)} ALTER COLUMN {name(column)} SET DATA TYPE DOUBLE"
+
+
+def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:
+    """`read_json(…)` of record files with every column named and typed: DuckDB infers nothing."""
+    fields = ", ".join(
+        f"{name(column.name if prepared else column.field)} {_READ_AS.get(column.type, _TYPES[column.type])}"
+        for column in shape.columns
+    )
+    columns = {
+        "id": "VARCHAR",
+        "received_at": "TIMESTAMPTZ",
+        "not_before": "TIMESTAMPTZ",
+        "source": "VARCHAR",
+        "rescued": "JSON",
+    }
+    if fields:
+        columns["data"] = f"STRUCT({fields})"
+    if shape.key:
+        columns |= {"key": "VARCHAR", "op": "VARCHAR", "version": "VARCHAR"}
+    spec = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
+    files = "[" + ", ".join(map(text, paths)) + "]"
+    return f"read_json({files}, format = 'newline_delimited', columns = {{{spec}}})"
+
+
+_READ_AS = {"timestamptz": "VARCHAR"}
+"""DuckDB's reader cuts a seventh fractional digit in silence; `_value` does not."""
+
+
+def _value(column: Column, field: str) -> str:
+    value = f"s.data.{name(field)}"
+    if column.type == "timestamptz":
+        return (
+            f"CASE WHEN length({value}) > 27 AND regexp_matches({value}, '\\.\\d{{7}}') "
+            f"THEN error('a seventh fractional digit') ELSE {value}::TIMESTAMPTZ END"
+        )
+    return value
+
+
+def read_columns(shape: Shape, *, prepared: bool) -> str:
+    """What to select from `read_files` AS s, named as in the loaded table."""
+    data = "".join(
+        f", {_value(column, column.name if prepared else column.field)} AS {name(column.name)}"
+        for column in shape.columns
+    )
+    keyed = ", s.version AS _version, s.key AS _key" if shape.key else ""
+    return (
+        "s.id AS _id, s.received_at AS _received_at, s.source AS _source, $batch AS _batch, now() AS _loaded_at, "
+        f"s.rescued AS _rescued{keyed}{data}"
+    )
+
+
+def is_new(table: str, search_from: datetime, *, early: bool, exact: bool) -> str:
+    """The condition on a row `s` (_source, _id) that no copy of it stands in the table.
+
+    `early` says that the table has entries in `catchment.early`; `exact` believes them only where the row they
+    point at is there.
+    """
+    target = table_name(table)
+    condition = (
+        f"NOT EXISTS (SELECT 1 FROM {target} x WHERE x._id = s.id AND x._source = s.source "
+        f"AND x._received_at >= {moment(search_from)})"
+    )
+    if early:
+        row = (
+            f" JOIN {target} y ON y._id = e._id AND y._source = e._source AND y._received_at = e._received_at"
+            if exact
+            else ""
+        )
+        condition += (
+            f" AND NOT EXISTS (SELECT 1 FROM catchment.early e{row} WHERE e.table_name = {text(table)} "
+            "AND e._id = s.id AND e._source = s.source)"
+        )
+    return condition
+
+
+def insert_new(shape: Shape, relation: str, condition: str, *, prepared: bool, distinct: bool) -> str:
+    """Insert the rows of `relation` (record files) that are new; of copies among them, the earliest."""
+    once = (
+        "" if distinct else " QUALIFY row_number() OVER (PARTITION BY s.source, s.id ORDER BY s.received_at) = 1"
+    )
+    return (
+        f"INSERT INTO {table_name(shape.table)} BY NAME "
+        f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} s WHERE {condition}{once}"
+    )
+
+
+def insert_early(shape: Shape, relation: str) -> str:
+    """Point at the rows of `relation` that were stamped before their own not_before."""
+    return (
+        f"INSERT INTO catchment.early SELECT {text(shape.table)}, s.source, s.id, min(s.received_at) "
+        f"FROM {relation} s WHERE s.not_before > s.received_at AND EXISTS (SELECT 1 FROM "
+        f"{table_name(shape.table)} x WHERE x._id = s.id AND x._source = s.source "
+        "AND x._received_at = s.received_at) GROUP BY s.source, s.id"
+    )
+
+
+def winners(shape: Shape, relation: str) -> str:
+    """Of a keyed batch, each key's highest (version, id), where it beats the row and the tombstone there are."""
+    table = table_name(shape.table)
+    beats = "(o.version, o.id) >= (s.version, s.id)"
+    return (
+        f"CREATE OR REPLACE TEMP TABLE winners AS SELECT * FROM (SELECT * FROM {relation} "
+        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY version DESC, id DESC) = 1) s "
+        f"WHERE NOT EXISTS (SELECT 1 FROM (SELECT _key AS key, _version AS version, _id AS id FROM {table}) o "
+        f"WHERE o.key = s.key AND {beats}) "
+        "AND NOT EXISTS (SELECT 1 FROM catchment.tombstones o WHERE o.table_name = "
+        f"{text(shape.table)} AND o.key = s.key AND {beats})"
+    )
+
+
+def replace_by_winners(shape: Shape, *, prepared: bool) -> tuple[str, ...]:
+    """Put the winners in place: rows of upserts, tombstones of deletes. The last but one answers how many rows
+    were inserted."""
+    table = table_name(shape.table)
+    return (
+        f"DELETE FROM {table} WHERE _key IN (SELECT key FROM winners)",
+        f"DELETE FROM catchment.tombstones WHERE table_name = {text(shape.table)} "
+        "AND key IN (SELECT key FROM winners WHERE op = 'delete')",
+        f"INSERT INTO catchment.tombstones SELECT {text(shape.table)}, key, version, id FROM winners "
+        "WHERE op = 'delete'",
+        f"INSERT INTO {table} BY NAME SELECT {read_columns(shape, prepared=prepared)} "
+        "FROM winners s WHERE s.op <> 'delete'",
+    )
