@@ -27,16 +27,25 @@ import msgspec
 import pytest
 from hypothesis import given
 from nanoarrow.ipc import InputStream
-from tiny import TinyWarehouse
 
 from catchment import errors
 from catchment.errors import CatchmentError, Retry, StorageError, UsageError, WarehouseDown
 from catchment.record import now
-from catchment.warehouses import ArrowStream, Batch, DeadLetter, LedgerEntry, Loaded, Warehouse, duckdb_server
+from catchment.warehouses import (
+    ArrowStream,
+    Batch,
+    DeadLetter,
+    LedgerEntry,
+    Loaded,
+    Rows,
+    Warehouse,
+    duckdb_server,
+)
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
 from catchment.warehouses.shape import AddColumn, Column, SetKey, Shape, Widen
+from tests.warehouses.tiny import TinyWarehouse
 
 FOREVER = "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 3"
 
@@ -119,21 +128,19 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     assert tiny.halted[0].reason == "too much"
     remote.resume("a.b")
     assert remote.halts() == []
-    assert remote.settle(["1", "2"], "retried") == 2
+    assert remote.row_count("a.b", moment, 5) == 5
     remote.tidy()
     assert tiny.tidied == 1
     remote.backup(Path("/tmp/x"))
     assert tiny.backups == [Path("/tmp/x")]
 
 
-@pytest.mark.parametrize("lines", [b'{"a":"\xc3\xa9"}\n' * 1000, "/archive/file.zst"])
-def test_a_batch_arrives_as_it_was(remote: RemoteDuckDB, tiny: TinyWarehouse, lines: bytes | str) -> None:
+def test_a_batch_arrives_as_it_was(remote: RemoteDuckDB, tiny: TinyWarehouse) -> None:
     moment = now()
     batch = Batch(
-        name="incoming/1",
+        names=("incoming/1", "incoming/2"),
         table="a.b",
-        rows=lines,
-        row_count=1000,
+        rows=(Rows(b'{"a":"\xc3\xa9"}\n' * 1000, 1000), Rows(("/archive/1.zst", "/archive/2.zst"), 1, True)),
         record_count=1001,
         first_received_at=moment,
         last_received_at=moment,
@@ -145,7 +152,10 @@ def test_a_batch_arrives_as_it_was(remote: RemoteDuckDB, tiny: TinyWarehouse, li
         early=False,
         dead=(DeadLetter("1", "a.b", "not-json", "…", "incoming/1:3", moment, b"\xff\x00"),),
     )
-    assert remote.load([batch, batch], past_ledger=True) == [Loaded("incoming/1", "a.b", 1000, 1, 1, False)] * 2
+    assert (
+        remote.load([batch, batch], past_ledger=True)
+        == [Loaded(("incoming/1", "incoming/2"), "a.b", 1000, 1, 1, False)] * 2
+    )
     assert tiny.batches == [batch, batch]
     assert tiny.past_ledger
 

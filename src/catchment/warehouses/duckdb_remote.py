@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,11 @@ class RemoteDuckDB:
         versions: dict[str, str] = self._call("versions", tables)
         return versions
 
+    def row_count(self, table: str, since: datetime, enough: int) -> int:
+        """As `Warehouse.row_count`."""
+        count: int = self._call("row_count", table, since, enough)
+        return count
+
     def halts(self) -> Sequence[Halt]:
         """As `Warehouse.halts`."""
         halts: list[Halt] = self._call("halts")
@@ -196,11 +202,6 @@ class RemoteDuckDB:
     def resume(self, table: str) -> None:
         """As `Warehouse.resume`."""
         self._call("resume", table)
-
-    def settle(self, ids: Sequence[str], outcome: str) -> int:
-        """As `Warehouse.settle`."""
-        settled: int = self._call("settle", ids, outcome)
-        return settled
 
     def tidy(self) -> None:
         """As `Warehouse.tidy`."""

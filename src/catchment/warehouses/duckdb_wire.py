@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -64,21 +64,6 @@ class Query(msgspec.Struct, frozen=True):
     max_rows: int | None = None
 
 
-SentBatch = msgspec.defstruct(
-    "SentBatch",
-    [(name, Any if name == "rows" else kind) for name, kind in get_type_hints(Batch).items()],
-    kw_only=True,
-)
-"""`Batch` to be decoded into: msgspec can't tell bytes from text by a union, but MessagePack can."""
-
-
-def _batches(sent: list[Any]) -> list[Batch]:
-    for each in sent:
-        if not isinstance(each.rows, (bytes, str)):
-            raise errors.UsageError(f"a batch's rows are lines or a path, not {type(each.rows).__name__}")
-    return [Batch(**msgspec.structs.asdict(each)) for each in sent]
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of the `Warehouse` protocol: the types of its arguments and of its value, and how it is made."""
@@ -93,18 +78,13 @@ CALLS: Mapping[str, Call] = {
     "shape": Call(tuple[str], Shape, False, lambda w, a: w.shape(*a)),
     "ledger": Call(tuple[list[str]], dict[str, frozenset[str]], False, lambda w, a: w.ledger(*a)),
     "versions": Call(tuple[list[str]], dict[str, str], False, lambda w, a: w.versions(*a)),
+    "row_count": Call(tuple[str, datetime, int], int, False, lambda w, a: w.row_count(*a)),
     "halts": Call(tuple[()], list[Halt], False, lambda w, a: w.halts(*a)),
-    "load": Call(
-        tuple[list[SentBatch], bool],  # type: ignore[valid-type]
-        list[Loaded],
-        True,
-        lambda w, a: w.load(_batches(a[0]), past_ledger=a[1]),
-    ),
+    "load": Call(tuple[list[Batch], bool], list[Loaded], True, lambda w, a: w.load(a[0], past_ledger=a[1])),
     "enter": Call(tuple[list[LedgerEntry]], None, True, lambda w, a: w.enter(*a)),
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
     "halt": Call(tuple[str, str], None, True, lambda w, a: w.halt(*a)),
     "resume": Call(tuple[str], None, True, lambda w, a: w.resume(*a)),
-    "settle": Call(tuple[list[str], str], int, True, lambda w, a: w.settle(*a)),
     "tidy": Call(tuple[()], None, True, lambda w, a: w.tidy(*a)),
     "backup": Call(tuple[str], None, True, lambda w, a: w.backup(Path(a[0]))),
 }
