@@ -7,6 +7,7 @@ zone has none, bytes are base64, JSON columns are JSON, and in CSV null is empty
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ _NUMBERS = {
 _ZONED = {"timestamp with time zone", "timestamptz_ns"}
 _MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"}
 _PLAIN = {"date", "time", "time_ns", "uuid"}
-"""Types whose text needs no escaping, in JSON or CSV."""
+_NESTED = {"list", "array", "struct", "map", "union"}
+_BARE = _NUMBERS | _ZONED | _MOMENTS | _PLAIN | {"boolean", "float", "double", "blob"}
+"""Types whose text never needs quotes in CSV."""
 
 
 def json_objects(relation: DuckDBPyRelation) -> str:
@@ -47,17 +50,26 @@ def _needs_quotes(name: str) -> bool:
     return not name or name != name.strip() or any(character in name for character in '",\r\n')
 
 
-def _csv(value: str, kind: DuckDBPyType) -> str:
-    """An expression for a value's cell; null where it is null."""
-    if kind.id in _NUMBERS or kind.id in _PLAIN or kind.id in {"boolean", "float", "double"}:
-        return f"CAST({value} AS VARCHAR)"
+def cell_texts(relation: DuckDBPyRelation) -> list[str]:
+    """An expression for each column's text, unquoted and null where it is null."""
+    return [_cell(f"#{at}", kind) for at, kind in enumerate(relation.types, start=1)]
+
+
+def _cell(value: str, kind: DuckDBPyType) -> str:
     if kind.id == "blob":
         return f"to_base64({value})"
     if kind.id in _MOMENTS or kind.id in _ZONED:
         return _moment(value, kind)
-    text = value if kind.id == "varchar" else _json(value, kind, 0)
-    if kind.id not in {"varchar", "list", "array", "struct", "map", "union"}:
-        text = f"CAST({value} AS VARCHAR)"
+    if kind.id in _NESTED:
+        return _json(value, kind, 0)
+    return f"CAST({value} AS VARCHAR)"
+
+
+def _csv(value: str, kind: DuckDBPyType) -> str:
+    """An expression for a value's cell; null where it is null."""
+    text = _cell(value, kind)
+    if kind.id in _BARE:
+        return text
     quoted = f"""concat('"', replace({text}, '"', '""'), '"')"""
     return f"""CASE WHEN {value} IS NOT NULL THEN
         CASE WHEN regexp_matches({text}, '^$|^\\s|\\s$|[",\\r\\n]') THEN {quoted} ELSE {text} END END"""
@@ -65,7 +77,7 @@ def _csv(value: str, kind: DuckDBPyType) -> str:
 
 def _json(value: str, kind: DuckDBPyType, depth: int) -> str:
     """An expression for a value's JSON; null where it is null."""
-    children: Any = dict(kind.children) if kind.id in {"list", "array", "struct", "map", "union"} else {}
+    children: Any = dict(kind.children) if kind.id in _NESTED else {}
     match kind.id:
         case "boolean":
             return f"CAST({value} AS VARCHAR)"
@@ -74,7 +86,7 @@ def _json(value: str, kind: DuckDBPyType, depth: int) -> str:
         case "varchar" if str(kind) == "JSON":
             return f"CAST({value} AS VARCHAR)"
         case "blob":
-            return f"""concat('"', to_base64({value}), '"') || CASE WHEN {value} IS NOT NULL THEN '' END"""
+            return f"""'"' || to_base64({value}) || '"'"""
         case "list" | "array":
             return _json_list(f"CAST({value} AS {children['child']}[])", children["child"], depth)
         case "map":
@@ -118,7 +130,8 @@ def _json_struct(value: str, children: dict[str, DuckDBPyType], depth: int) -> s
         f"coalesce({_json(f'struct_extract({value}, {_text(name)})', kind, depth)}, 'null')"
         for name, kind in children.items()
     ]
-    return f"CASE WHEN {value} IS NOT NULL THEN '{{' || {" || ',' || ".join(members) or "''"} || '}}' END"
+    joined = " || ',' || ".join(members) or "''"
+    return f"CASE WHEN {value} IS NOT NULL THEN '{{' || {joined} || '}}' END"
 
 
 def _json_union(value: str, children: dict[str, Any], depth: int) -> str:
@@ -131,8 +144,6 @@ def _json_union(value: str, children: dict[str, Any], depth: int) -> str:
 
 
 def _json_text(text: str) -> str:
-    import json
-
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -20,21 +20,27 @@ class IpcFile:
         self.error: BaseException | None = None
 
     def readinto(self, target: Any) -> int:
-        """Fill `target` from the pieces as far as one reaches; 0 at their end."""
+        """Fill `target` from the pieces; less only at their end."""
+        view, filled = memoryview(target), 0
+        while filled < len(view) and self._next():
+            count = min(len(view) - filled, len(self._rest))
+            view[filled : filled + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            filled += count
+        return filled
+
+    def _next(self) -> bool:
+        """Whether there is something left to give."""
         try:
             while not self._rest:
                 piece = next(self._pieces, None)
                 if piece is None:
-                    return 0
+                    return False
                 self._rest = memoryview(piece)
         except BaseException as error:
             self.error = error
             raise
-        view = memoryview(target)
-        count = min(len(view), len(self._rest))
-        view[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+        return True
 
     def capsule(self) -> object:
         """Arrow's PyCapsule of the stream, to be read once."""
