@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     origin: str
     """The archive file and line, or the message, that it came from."""
     received_at: datetime
-    bytes: bytes
+    bytes: builtins.bytes  # spelled out, since within the class `bytes` is this field
     """The record as it was received."""
     source: str = ""
     record_id: str = ""

@@ -1,0 +1,119 @@
+"""A small warehouse in a real DuckDB file, for tests of what stands in front of one; as a script, its process."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from catchment.errors import CatchmentError
+from catchment.record import now
+from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses.duckdb_query import CONFIG, confine, run_query
+from catchment.warehouses.duckdb_server import WarehouseServer
+from catchment.warehouses.shape import Column, Shape
+
+
+class TinyWarehouse:
+    """Keeps what it is told, so that a test sees every argument and every answer come through."""
+
+    def __init__(self, file: Path) -> None:
+        self._connection = duckdb.connect(str(file), config=dict(CONFIG))
+        confine(self._connection, [file.parent])
+        self.failure: BaseException | None = None
+        self.batches: list[Batch] = []
+        self.entries: list[LedgerEntry] = []
+        self.halted: list[Halt] = []
+        self.backups: list[Path] = []
+        self.tidied = 0
+        self.past_ledger = False
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def shape(self, table: str) -> Shape:
+        self._fail()
+        return Shape(table, 3, (Column("userId", "user_id", "bigint"),), ("userId",))
+
+    def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
+        self._fail()
+        self.batches += batches
+        self.past_ledger = past_ledger
+        return [Loaded(each.names, each.table, 1000, 1, len(each.dead), False) for each in batches]
+
+    def row_count(self, table: str, since: datetime, enough: int) -> int:
+        return min(enough, 7)
+
+    def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        return {entry.name: frozenset({entry.table}) for entry in self.entries if entry.name in names}
+
+    def enter(self, entries: Sequence[LedgerEntry]) -> None:
+        self.entries += entries
+
+    def forget(self, names: Sequence[str]) -> None:
+        self.entries = [entry for entry in self.entries if entry.name not in names]
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(tables, "v1")
+
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
+    ) -> ArrowStream:
+        self._fail()
+        return run_query(self._connection.cursor(), sql, params, timeout_s, max_rows)
+
+    def connections(self) -> int:
+        """How many there are, of queries that have not ended and its own."""
+        return int(
+            self._connection.cursor().execute("SELECT count FROM duckdb_connection_count()").fetchall()[0][0]
+        )
+
+    def halts(self) -> Sequence[Halt]:
+        return self.halted
+
+    def halt(self, table: str, reason: str) -> None:
+        self.halted.append(Halt(table, now(), reason))
+
+    def resume(self, table: str) -> None:
+        self.halted = [halt for halt in self.halted if halt.table != table]
+
+    def tidy(self) -> None:
+        self.tidied += 1
+
+    def backup(self, destination: Path) -> None:
+        self.backups.append(destination)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def main(runtime: Path) -> None:
+    """Serve until SIGTERM; says so on stdout once it listens."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    warehouse = TinyWarehouse(runtime / "warehouse.duckdb")
+    server = WarehouseServer(warehouse, runtime)
+    try:
+        server.start()
+    except CatchmentError as error:
+        sys.exit(str(error))
+    print("listening", flush=True)
+    stop.wait()
+    server.stop(1.0)
+    warehouse.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
