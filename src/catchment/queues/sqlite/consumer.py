@@ -72,6 +72,7 @@ class Consumer:
         with files.storage_errors(folder):
             self._folder_lock = self._take_folder()
             try:
+                self._folder_lock.write(f"process {os.getpid()}\n")
                 self._positions = Positions(folder)
                 self._list_files()
                 self._positions.forget_all_but({str(name) for name in self._names})
@@ -88,7 +89,6 @@ class Consumer:
                 f"the queue in {self._folder} already has a consumer: {holder or 'a process just starting'}",
                 "stop that one first; an embedded queue is read by one loader",
             )
-        lock.write(f"process {os.getpid()}\n")
         return lock
 
     def receive(self, max_bytes: int, wait_s: float) -> Delivery | None:

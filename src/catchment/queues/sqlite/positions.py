@@ -92,6 +92,8 @@ class Positions:
         db = files.connect(self._path)
         try:
             db.execute("PRAGMA synchronous = FULL")
+            # A short -wal that is written over: acknowledging then works on a full disk too, and makes room.
+            db.execute("PRAGMA wal_autocheckpoint = 16")
             files.check_format(db, self._path)
         except BaseException:
             db.close()
