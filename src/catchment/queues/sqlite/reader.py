@@ -15,11 +15,13 @@ from catchment.queues.sqlite import files
 from catchment.queues.sqlite.files import FileLock, FileName
 from catchment.queues.sqlite.positions import Span
 
-_LOOK_AHEAD_IDS = 100_000
-"""How far to look for readable rows behind damaged ones: beyond what one inner page of SQLite's tree can hold."""
+_STEPS = [2**power for power in range(21)]
+"""How far ahead to look for readable rows, where the end is damaged: beyond what one page of the tree holds."""
 _END_ID = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SELECT = "SELECT id, enqueued_at, body FROM messages WHERE id BETWEEN ? AND ? ORDER BY id"
+# Never asks for the next row: it may be the damaged one, and its error would take this one with it.
+_SELECT_ONE = "SELECT id, enqueued_at, body FROM messages WHERE id = ?"
 _log = logging.getLogger("catchment.queue")
 
 
@@ -113,44 +115,59 @@ class Reader:
 
     def _rows(self, first: int, last: int) -> Generator[tuple[int, Message], None, None]:
         """The readable rows from `first` to `last`, in order."""
-        try:
-            with closing(self._connection().execute(_SELECT, (first, last))) as cursor:
-                for row_id, enqueued_at, body in cursor:
-                    message = self._message(row_id, enqueued_at, body)
-                    if message is not None:
-                        yield row_id, message
-                    first = row_id + 1
-        except sqlite3.DatabaseError as error:
-            if not self.path.exists():
-                self._give_up_on_removed()
-            elif files.is_damage(error):
-                self._note_damage(error)
-                yield from self._rows_behind_damage(first, last)
-            else:
-                raise
-
-    def _rows_behind_damage(self, first: int, last: int) -> Generator[tuple[int, Message], None, None]:
-        """Readable rows, each looked up by itself, until nothing is readable for a long way."""
-        unreadable = 0
-        try:
-            db = self._connection()
-        except sqlite3.DatabaseError:
-            unreadable = _LOOK_AHEAD_IDS  # not even its header is readable, which `_rows` has told
-        while first <= last and unreadable < _LOOK_AHEAD_IDS:
+        while True:
             try:
-                row = db.execute(_SELECT, (first, first)).fetchone()
+                with closing(self._connection().execute(_SELECT, (first, last))) as cursor:
+                    for row in cursor:
+                        first = row[0] + 1
+                        if message := self._message(*row):
+                            yield row[0], message
+                return
             except sqlite3.DatabaseError as error:
+                if not self.path.exists():
+                    self._give_up_on_removed()
+                    return
                 if not files.is_damage(error):
                     raise
-                row = (first, None, None)
-            if row is None:
-                break
-            message = self._message(*row)
-            if message is not None:
-                yield first, message
-            unreadable = 0 if message is not None else unreadable + 1
-            first += 1
-        self._ends_in_damage = unreadable > 0 and last == _END_ID - 1
+                self._note_damage(error)
+            found = self._behind_damage(first, last)
+            if found is None:
+                self._ends_in_damage = last == _END_ID - 1
+                return
+            yield found
+            first = found[0] + 1
+
+    def _behind_damage(self, first: int, last: int) -> tuple[int, Message] | None:
+        """The first row from `first` on that can be read by itself, if any can."""
+        try:
+            db = self._connection()
+            for row_id in range(first, min(last, self._last_readable(db, first)) + 1):
+                if message := self._lookup(db, row_id):
+                    return row_id, message
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+            # Not even its header can be read, which has been told.
+        return None
+
+    def _last_readable(self, db: sqlite3.Connection, first: int) -> int:
+        """The highest id, or where the end is damaged too, one from which on it pays to search again."""
+        try:
+            return int(db.execute("SELECT max(id) FROM messages").fetchone()[0] or 0)
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+        return max((row_id for row_id in (first + step for step in _STEPS) if self._lookup(db, row_id)), default=0)
+
+    def _lookup(self, db: sqlite3.Connection, row_id: int) -> Message | None:
+        """One message; None if it is not there or cannot be read."""
+        try:
+            row = db.execute(_SELECT_ONE, (row_id,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+            return None
+        return self._message(*row) if row else None
 
     def _message(self, row_id: int, enqueued_at: object, body: object) -> Message | None:
         """The message of a row; None where damage has left something else in it."""
