@@ -1,0 +1,217 @@
+"""One file of messages while the consumer reads it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from catchment.queues import Message
+from catchment.queues.sqlite import files
+from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite.positions import Span
+
+_STEPS = [2**power for power in range(21)]
+"""How far ahead to look for readable rows, where the end is damaged: beyond what one page of the tree holds."""
+_END_ID = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SELECT = "SELECT id, enqueued_at, body FROM messages WHERE id BETWEEN ? AND ? ORDER BY id"
+# Never asks for the next row: it may be the damaged one, and its error would take this one with it.
+_SELECT_ONE = "SELECT id, enqueued_at, body FROM messages WHERE id = ?"
+_log = logging.getLogger("catchment.queue")
+
+
+@dataclass(slots=True)
+class Part:
+    """What one `read` took: messages in order, and the row ids that acknowledging them acknowledges."""
+
+    messages: list[Message] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, row_id: int, message: Message) -> None:
+        """Take one more message, in order of ids."""
+        self.messages.append(message)
+        self.bytes += len(message.body)
+        if self.spans and self.spans[-1].last == row_id - 1:
+            self.spans[-1] = Span(self.spans[-1].first, row_id)
+        else:
+            self.spans.append(Span(row_id, row_id))
+
+
+class Reader:
+    """Reads a publisher's file in order, passing over what was acknowledged, and never writes to it.
+
+    A damaged file is read as far as it can be. Where nothing readable follows the damage, that is final only
+    once the file is finished; until then its publisher may still append.
+    """
+
+    def __init__(self, name: FileName, folder: Path, acked: Sequence[Span]) -> None:
+        self.name = name
+        self.path = name.path(folder)
+        self.unacknowledged = 0
+        """How many parts have been handed out and not acknowledged."""
+        self.is_exhausted = False
+        """Nothing followed at the last `read`; for good, if the file is finished."""
+        self.is_damaged = False
+        self.lost_messages = 0
+        """How many are known to be unreadable; there may be more behind the last readable one."""
+        self._lock_path = name.path(folder, ".lock")
+        self._is_finished = False
+        self._ends_in_damage = False
+        self._next_id = 1
+        self._acked = [*acked, Span(_END_ID, _END_ID)]
+        self._db: sqlite3.Connection | None = None
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing can follow, and all that came has been acknowledged."""
+        return self._is_finished and self.is_exhausted and not self.unacknowledged
+
+    def read(self, share_bytes: int, first_bytes: int | None) -> Part:
+        """The next messages, up to `share_bytes`; at least one, if it has up to `first_bytes` (None: any size).
+
+        Raises sqlite3.Error where it is not the file's content that is to blame.
+        """
+        part = self._read(share_bytes, first_bytes)
+        if not part.messages and self.is_exhausted and not self._is_finished and self._has_no_publisher():
+            # The publisher may have committed between our read and its end: its last word is read only now.
+            self._is_finished = True
+            self._ends_in_damage = False
+            part = self._read(share_bytes, first_bytes)
+        if self._is_finished and self.is_exhausted:
+            self.release()
+        return part
+
+    def _read(self, share_bytes: int, first_bytes: int | None) -> Part:
+        part = Part()
+        self.is_exhausted = self._ends_in_damage
+        while not self.is_exhausted:
+            last = self._pass_over_acked()
+            with closing(self._rows(self._next_id, last)) as rows:
+                for row_id, message in rows:
+                    limit_bytes = share_bytes if part.messages else first_bytes
+                    if limit_bytes is not None and part.bytes + len(message.body) > limit_bytes:
+                        return part
+                    self.lost_messages += row_id - self._next_id
+                    self._next_id = row_id + 1
+                    part.add(row_id, message)
+            if last == _END_ID - 1:
+                self.is_exhausted = True
+            else:
+                self.lost_messages += last + 1 - self._next_id
+                self._next_id = last + 1
+        return part
+
+    def _pass_over_acked(self) -> int:
+        """Move to the next id that is not acknowledged; return the last one before the next that is."""
+        while self._next_id >= self._acked[0].first:
+            self._next_id = max(self._next_id, self._acked.pop(0).last + 1)
+        return self._acked[0].first - 1
+
+    def _rows(self, first: int, last: int) -> Generator[tuple[int, Message], None, None]:
+        """The readable rows from `first` to `last`, in order."""
+        while True:
+            try:
+                with closing(self._connection().execute(_SELECT, (first, last))) as cursor:
+                    for row in cursor:
+                        first = row[0] + 1
+                        if message := self._message(*row):
+                            yield row[0], message
+                return
+            except sqlite3.DatabaseError as error:
+                if not self.path.exists():
+                    self._give_up_on_removed()
+                    return
+                if not files.is_damage(error):
+                    raise
+                self._note_damage(error)
+            found = self._behind_damage(first, last)
+            if found is None:
+                self._ends_in_damage = last == _END_ID - 1
+                return
+            yield found
+            first = found[0] + 1
+
+    def _behind_damage(self, first: int, last: int) -> tuple[int, Message] | None:
+        """The first row from `first` on that can be read by itself, if any can."""
+        try:
+            db = self._connection()
+            for row_id in range(first, min(last, self._last_readable(db, first)) + 1):
+                if message := self._lookup(db, row_id):
+                    return row_id, message
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+            # Not even its header can be read, which has been told.
+        return None
+
+    def _last_readable(self, db: sqlite3.Connection, first: int) -> int:
+        """The highest id, or where the end is damaged too, one from which on it pays to search again."""
+        try:
+            return int(db.execute("SELECT max(id) FROM messages").fetchone()[0] or 0)
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+        return max((row_id for row_id in (first + step for step in _STEPS) if self._lookup(db, row_id)), default=0)
+
+    def _lookup(self, db: sqlite3.Connection, row_id: int) -> Message | None:
+        """One message; None if it is not there or cannot be read."""
+        try:
+            row = db.execute(_SELECT_ONE, (row_id,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not files.is_damage(error):
+                raise
+            return None
+        return self._message(*row) if row else None
+
+    def _message(self, row_id: int, enqueued_at: object, body: object) -> Message | None:
+        """The message of a row; None where damage has left something else in it."""
+        if isinstance(enqueued_at, int) and isinstance(body, bytes):
+            try:
+                return Message(body, f"{self.name}/{row_id}", _EPOCH + timedelta(microseconds=enqueued_at))
+            except OverflowError:
+                pass
+        self.is_damaged = True
+        return None
+
+    def _note_damage(self, error: sqlite3.Error) -> None:
+        if not self.is_damaged:
+            self.is_damaged = True
+            _log.error(
+                "the queue's file %s is damaged (%s): what can be read of it is delivered. Check the disk.",
+                self.path, error,
+            )  # fmt: skip
+
+    def _give_up_on_removed(self) -> None:
+        _log.error("the queue's file %s has been removed by somebody else: its messages are gone", self.path)
+        self._is_finished = True
+        self._ends_in_damage = True
+
+    def _has_no_publisher(self) -> bool:
+        """Whether the publisher has let go of the file; it never takes it again, so we need not hold the lock."""
+        lock = FileLock.take(self._lock_path)
+        if lock is None:
+            return False
+        lock.release()
+        return True
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = files.connect_to_read(self.path)
+        return self._db
+
+    def release(self) -> None:
+        """Close the connection; the next `read` opens another."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def disown(self) -> None:
+        """After a fork, in the child."""
+        if self._db is not None:
+            files.disown(self._db)
