@@ -33,7 +33,7 @@ FAILING_SEEDS = {
     "enqueue time": 8,
     "acknowledging last": 3,
     "sweep": 3,
-    "full sweep": 72,
+    "full sweep": 14,
     "rewriting loaded files only": 6,
     "checked entry": 279,
     "listing again": 7,
