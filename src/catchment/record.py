@@ -36,8 +36,8 @@ REASONS = {
     "not-a-record": "JSON, but not an object with `table` and `data` as the schema has them",
     "bad-table": "the table's name is not `schema.table` in lower case, or is one of Catchment's own",
     "invalid-utf8": "the bytes are not UTF-8",
+    "nul": "a string holds NUL, which no warehouse keeps",
     "lone-surrogate": "a string holds half of a surrogate pair, which is no Unicode text",
-    "nul-character": "a string holds U+0000, which PostgreSQL and Redshift cannot keep",
     "too-deep": "objects and arrays nested more than 200 levels deep",
     "duplicate-key": "an object names the same key twice",
     "number-out-of-range": "a number too large for any column",
@@ -128,7 +128,7 @@ def _check_escapes(text: bytes) -> None:
         if low != (high_ends == escape.start()) or (high_ends is not None and not low):
             raise Malformed("lone-surrogate", f"byte {escape.start()}")
         if code == 0:
-            raise Malformed("nul-character", f"byte {escape.start()}")
+            raise Malformed("nul", f"byte {escape.start()}")
         high_ends = escape.end() if 0xD800 <= code <= 0xDBFF else None
     if high_ends is not None:
         raise Malformed("lone-surrogate", f"byte {high_ends}")
