@@ -13,13 +13,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 import zstandard
 
 from catchment.errors import Malformed
-from catchment.record import Line
+from catchment.record import Line, check_table
 
 FORMAT_VERSION = 1
 MAX_RECORDS = 1_000
@@ -35,6 +35,10 @@ FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _PREFIX = struct.Struct("<II")
 _MAGIC = SKIPPABLE_MAGIC.to_bytes(4, "little")
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
+_MAX_COMPRESSED_FRAME_BYTES = MAX_FRAME_BYTES + MAX_FRAME_BYTES // 128
+"""What cannot be compressed grows a little."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):
@@ -45,9 +49,9 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     count: int
     bytes: int
     """Length of the zstd frame that follows."""
-    first_received_at: datetime
-    last_received_at: datetime
-    not_before: datetime
+    first_received_at: Moment
+    last_received_at: Moment
+    not_before: Moment
     """The lowest of its records."""
     batches: tuple[str, ...] = ()
     """In a rewritten file: the archive files whose records of this table it holds."""
@@ -55,6 +59,15 @@ class Header(msgspec.Struct, frozen=True, gc=False):
 
 _encode_header = msgspec.json.Encoder().encode
 _decode_header = msgspec.json.Decoder(Header).decode
+
+
+class _AnyHeader(msgspec.Struct, gc=False):
+    """What every version of the header has."""
+
+    v: int
+
+
+_decode_any_header = msgspec.json.Decoder(_AnyHeader).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +79,12 @@ class Pack:
     frame: bytes | memoryview
 
     def plain(self) -> bytes:
-        """The NDJSON lines. Raises `Malformed` (broken-frame, oversized) when the frame is not whole."""
-        return decompress(self.frame)
+        """The NDJSON lines, as many as the header says. Raises `Malformed` (broken-frame, oversized)."""
+        plain = decompress(self.frame)
+        lines = plain.count(b"\n")
+        if lines != self.header.count or not plain.endswith(b"\n"):
+            raise Malformed("broken-frame", f"{lines} whole lines where the header says {self.header.count}")
+        return plain
 
 
 class _Codecs(threading.local):
@@ -87,20 +104,18 @@ def compress(plain: bytes) -> bytes:
 
 
 def decompress(frame: bytes | memoryview) -> bytes:
-    """The bytes of one zstd frame. Raises `Malformed`."""
+    """The bytes of exactly one zstd frame, whole. Raises `Malformed` (broken-frame, oversized)."""
     try:
         size = zstandard.get_frame_parameters(frame).content_size
         if size == zstandard.CONTENTSIZE_UNKNOWN:
-            reader = _codecs.decompressor.stream_reader(frame)
-            plain = reader.read(MAX_FRAME_BYTES + 1)
-            size = len(plain)
-        else:
-            plain = b"" if size > MAX_FRAME_BYTES else _codecs.decompressor.decompress(frame)
+            with _codecs.decompressor.stream_reader(frame) as reader:
+                size = len(reader.read(MAX_FRAME_BYTES + 1))
+        if size > MAX_FRAME_BYTES:
+            raise Malformed("oversized", f"a pack may expand to {MAX_FRAME_BYTES:,} bytes")
+        # A reader of streams takes a frame that is cut short for one that goes on later; this one doesn't.
+        return _codecs.decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Malformed("broken-frame", str(error)) from None
-    if size > MAX_FRAME_BYTES:
-        raise Malformed("oversized", f"a pack may expand to {MAX_FRAME_BYTES:,} bytes")
-    return plain
 
 
 def build(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> bytes:
@@ -180,7 +195,7 @@ def read(body: bytes | memoryview) -> Iterator[Pack]:
 def read_file(file: BinaryIO, tables: frozenset[str] | None = None) -> Iterator[Pack]:
     """The packs of an archive file, one in memory at a time; of `tables` alone, where given.
 
-    Raises `Malformed` at the first that is not whole.
+    Raises `Malformed` at the first that is not whole; frames of other tables are passed over unseen.
     """
     while prefix := file.read(_PREFIX.size):
         at = file.tell() - len(prefix)
@@ -223,12 +238,14 @@ def _header_length(prefix: bytes, at: int) -> int:
 
 def _parse(text: bytes, at: int) -> Header:
     try:
+        version = _decode_any_header(text).v
+        if version != FORMAT_VERSION:
+            raise Malformed("unknown-version", f"pack format {version}; this Catchment knows {FORMAT_VERSION}")
         header = _decode_header(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("broken-frame", f"byte {at}: its header is unreadable: {error}") from None
-    if header.v > FORMAT_VERSION:
-        raise Malformed("unknown-version", f"pack format {header.v}; this Catchment knows {FORMAT_VERSION}")
-    if header.bytes < 0 or header.count < 1:
+    check_table(header.table)
+    if header.count < 1 or not 0 < header.bytes <= _MAX_COMPRESSED_FRAME_BYTES:
         raise Malformed("broken-frame", f"byte {at}: its header is out of range")
     return header
 
@@ -236,17 +253,27 @@ def _parse(text: bytes, at: int) -> Header:
 def plain_lines(body: bytes) -> list[bytes]:
     """The lines of a message of plain records: one JSON object, over however many lines, or NDJSON.
 
-    A message whose first line is whole JSON by itself is NDJSON.
+    NDJSON is a message whose first line is whole JSON by itself, or that is no JSON as a whole and has an
+    object in at least one line. Blank lines of NDJSON and a byte order mark are left out. An empty message is
+    one empty line, which `decode` refuses: it is kept as a dead letter like any other that is no record.
     """
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > 1 and not _is_json(lines[0]) and _is_json(body):
+    body = body.removeprefix(_BYTE_ORDER_MARK)
+    lines = [line for line in body.split(b"\n") if line.strip(b" \t\r")]
+    if len(lines) > 1 and not _is_json(lines[0]) and (_is_json(body) or not any(map(_is_object, lines))):
         return [body]
-    return lines
+    return lines or [body]
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def _is_json(text: bytes) -> bool:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
+
+
+def _is_object(line: bytes) -> bool:
+    return line.lstrip(b" \t\r").startswith(b"{") and _is_json(line)
