@@ -27,6 +27,7 @@ Value = str | None
 
 _OWN_MARKS = "mend the line, or name the file's own marks: --quote, --escape; --quote none if it has no quotes"
 WRONG_FIELDS = "wrong-fields"
+_empty_lines = re.compile(r"(?:\r?\n)+")
 
 
 class Unreadable(UsageError):
@@ -165,9 +166,11 @@ class Reader:
         if block is None and not self._text.strip("\r\n"):
             return False
         if block is None or len(self._text) > MAX_LENGTH:
+            empty_lines = _empty_lines.match(self._text)
+            line = self._line + (empty_lines.group().count("\n") if empty_lines else 0)
             quote = self._dialect.quote
             raise Unreadable(
-                f"{self._name} line {self._line:,}: a quote ({quote}) opens in this record and none closes it",
+                f"{self._name} line {line:,}: a quote ({quote}) opens in this record and none closes it",
                 _OWN_MARKS,
             )
         text = block.lines

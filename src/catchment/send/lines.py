@@ -71,9 +71,9 @@ def _decoded(source: Source, encoding: str) -> Iterator[Block[str]]:
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
         # Codecs such as rot13 exist as well, but do not turn bytes into text.
-        b"".decode(encoding)
+        b"x".decode(encoding, "ignore")
         return codecs.getincrementaldecoder(encoding)("strict")
-    except LookupError:
+    except (LookupError, UnicodeError):
         hint = "use a name such as cp1252, latin-1, utf-16 or shift_jis"
         raise UsageError(f"there is no text encoding {encoding!r}", hint) from None
 

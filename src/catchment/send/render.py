@@ -13,32 +13,23 @@ from json.encoder import encode_basestring
 from catchment import sniff
 from catchment.errors import UsageError
 from catchment.record import MAX_ID_CHARACTERS
-from catchment.send.csv import Chunk, Reader, Value
-from catchment.send.lines import UTF_8, text_blocks
+from catchment.send.csv import Chunk, Value
 from catchment.send.rows import Bad, Batch
 from catchment.send.source import Source
-from catchment.send.survey import Survey
+from catchment.send.survey import Options, Survey, open_csv
 
 _JSON_ALREADY = frozenset({"boolean", "bigint", "double"})
 _escaped_in_json = re.compile(r'[\x00-\x1f"\\]').search
 
 
-def batches(
-    source: Source,
-    survey: Survey,
-    id_field: str | None = None,
-    *,
-    skip: int = 0,
-    header: bool = True,
-    encoding: str = UTF_8,
-) -> Iterator[Batch]:
+def batches(source: Source, survey: Survey, options: Options, id_field: str | None = None) -> Iterator[Batch]:
     """The file's rows as JSON objects, in order. A row without a value in `id_field` is bad.
 
     Raises `UsageError` when there is no such field, and when the file is not what the survey found.
     """
     id_at = None if id_field is None else _position(source, survey, id_field)
-    reader = Reader(text_blocks(source, encoding), survey.dialect, source.name, skip)
-    if header:
+    reader = open_csv(source, options, survey.dialect)
+    if not options.columns:
         reader.header()
     for chunk in reader.chunks(len(survey.columns)):
         data = objects(survey.columns, survey.types, chunk.columns, len(chunk.raw))

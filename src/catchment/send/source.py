@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -78,9 +79,8 @@ def _mode(file: str) -> int:
     return mode
 
 
-def _stream(file: str) -> BinaryIO:
-    # A descriptor of its own: closing it leaves the process's standard input alone.
-    return os.fdopen(os.dup(0), "rb") if file == "-" else Path(file).open("rb")
+def _stream(file: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 
 
 def _source(path: Path, name: str) -> Source:

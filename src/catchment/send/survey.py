@@ -162,8 +162,13 @@ def _measure(source: Source, options: Options, delimiter: str | None, *, strict:
     return Survey(_dialect(options, delimiter), names, tuple(column.type for column in columns), rows, bad)
 
 
+def open_csv(source: Source, options: Options, dialect: Dialect) -> Reader:
+    """A reader at the file's start."""
+    return Reader(text_blocks(source, options.encoding), dialect, source.name, options.skip)
+
+
 def _reader(source: Source, options: Options, delimiter: str | None) -> Reader:
-    return Reader(text_blocks(source, options.encoding), _dialect(options, delimiter), source.name, options.skip)
+    return open_csv(source, options, _dialect(options, delimiter))
 
 
 def _dialect(options: Options, delimiter: str | None) -> Dialect:
