@@ -1,0 +1,122 @@
+"""Parquet, read by DuckDB: each row becomes one JSON object.
+
+| Parquet (as DuckDB names it) | JSON |
+|---|---|
+| booleans, integers of any size, DECIMAL | true, false, numbers with all their digits |
+| FLOAT, DOUBLE | a number of exactly that value; `"nan"`, `"inf"`, `"-inf"` as text, since JSON has none |
+| TIMESTAMP WITH TIME ZONE | text, RFC 3339 in UTC with microseconds: `"2024-01-01T08:00:00.123456Z"` |
+| TIMESTAMP without zone, DATE, TIME, INTERVAL, UUID, ENUM | text as DuckDB writes it: `"2024-01-01 10:00:00"` |
+| BLOB | base64 |
+| JSON | the same JSON |
+| LIST, ARRAY; STRUCT, MAP | array; object |
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catchment.errors import UsageError
+from catchment.send.formats import Collector, field_text
+from catchment.send.rows import Batch
+from catchment.send.source import Source
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_ROWS_PER_BATCH = 5_000
+_MEMORY = "512MB"
+
+# Of a value called {x}, not null, its JSON as text.
+_SCALARS = {
+    "decimal": "{x}::VARCHAR",
+    "float": "CASE WHEN isfinite({x}) THEN to_json({x})::VARCHAR ELSE to_json({x}::VARCHAR)::VARCHAR END",
+    "double": "CASE WHEN isfinite({x}) THEN to_json({x})::VARCHAR ELSE to_json({x}::VARCHAR)::VARCHAR END",
+    "timestamp with time zone": (
+        "CASE WHEN isfinite({x}) THEN strftime({x} AT TIME ZONE 'UTC', '\"%Y-%m-%dT%H:%M:%S.%fZ\"')"
+        " ELSE to_json({x}::VARCHAR)::VARCHAR END"
+    ),
+    "blob": "'\"' || to_base64({x}) || '\"'",
+    "json": "CASE WHEN json_valid({x}) THEN {x}::VARCHAR ELSE to_json({x}::VARCHAR)::VARCHAR END",
+}
+
+
+def rows(source: Source, id_field: str | None = None) -> Iterator[Batch]:
+    """The file's rows in order. Raises `UsageError` when it is no Parquet file, or lacks the field of `--id`."""
+    import duckdb
+
+    # DuckDB takes a path for a pattern, or an address; a link of our own name is neither.
+    with tempfile.TemporaryDirectory(prefix="catchment-send-") as folder, duckdb.connect() as connection:
+        link = Path(folder) / "data.parquet"
+        link.symlink_to(source.path.resolve())
+        connection.execute(f"SET threads = 1; SET memory_limit = '{_MEMORY}'; SET TimeZone = 'UTC'")
+        try:
+            yield from _batches(connection, link, source, id_field)
+        except duckdb.Error as error:
+            words = str(error).replace(str(link), source.name).splitlines()[0]
+            raise UsageError(f"{source.name}: {words}", "check that it is a whole Parquet file") from None
+
+
+def _batches(connection: DuckDBPyConnection, link: Path, source: Source, id_field: str | None) -> Iterator[Batch]:
+    relation = connection.read_parquet(str(link))
+    if id_field is not None and id_field not in relation.columns:
+        names = ", ".join(relation.columns)
+        raise UsageError(f"{source.name} has no field {id_field!r} for --id", f"its fields are {names}")
+    fields = [(name, kind, _identifier(name)) for name, kind in zip(relation.columns, relation.types, strict=True)]
+    total = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(link)]).fetchall()[0][0]
+    result = connection.execute(f"SELECT {_object(fields)} FROM read_parquet(?) AS t", [str(link)])
+    id_of = None if id_field is None else field_text(id_field)
+    done = 0
+    while found := result.fetchmany(_ROWS_PER_BATCH):
+        batch = Collector(id_of, id_field)
+        for number, (text,) in enumerate(found, done + 1):
+            batch.add(number, number, text.encode())
+        done += len(found)
+        yield batch.batch(source.size_bytes * done // total)
+
+
+def _json(kind: Any, x: str, depth: int = 0) -> str:
+    """SQL for the JSON text of the expression `x`, which may be null; `depth` is how many lambdas are around."""
+    return f"CASE WHEN {x} IS NULL THEN 'null' ELSE {_not_null(kind, x, depth)} END"
+
+
+def _not_null(kind: Any, x: str, depth: int) -> str:
+    if str(kind) == "JSON":
+        return _SCALARS["json"].format(x=x)
+    item = f"item{depth}"
+    match kind.id:
+        case "list" | "array":
+            (_, child), *_ = kind.children
+            texts = f"list_transform({x}::{child}[], lambda {item}: {_json(child, item, depth + 1)})"
+            return f"'[' || array_to_string({texts}, ',') || ']'"
+        case "struct":
+            return _object(
+                [(name, child, f"struct_extract({x}, {_text(name)})") for name, child in kind.children], depth
+            )
+        case "map":
+            _, (_, child) = kind.children
+            value = _json(child, f"{item}.value", depth + 1)
+            pairs = f"list_transform(map_entries({x}), lambda {item}: {_key(f'{item}.key')} || {value})"
+            return f"'{{' || array_to_string({pairs}, ',') || '}}'"
+        case scalar:
+            return _SCALARS.get(scalar, "to_json({x})::VARCHAR").format(x=x)
+
+
+def _object(fields: list[tuple[str, Any, str]], depth: int = 0) -> str:
+    """SQL for an object of (name, type, expression)."""
+    pairs = [f"{_key(_text(name))} || {_json(kind, x, depth)}" for name, kind, x in fields]
+    return "'{' || " + " || ',' || ".join(pairs) + " || '}'" if pairs else "'{}'"
+
+
+def _key(x: str) -> str:
+    return f"to_json({x}::VARCHAR)::VARCHAR || ':'"
+
+
+def _identifier(name: str) -> str:
+    return 't."' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
