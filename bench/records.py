@@ -138,8 +138,9 @@ def dataset(records: int = RECORDS, seed: int = SEED) -> Dataset:
     """The data, made now if this machine does not have it yet."""
     folder = CACHE / f"records-{records}-{seed}-{_fingerprint()}"
     if not folder.exists():
+        for outdated in CACHE.glob(f"records-{records}-{seed}-*"):
+            shutil.rmtree(outdated)
         unfinished = folder.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         _make(unfinished, records, seed)
         unfinished.rename(folder)
