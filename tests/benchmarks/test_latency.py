@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from bench import clicks
 from bench.latency import Pace, Probe, Sent, look_for, look_until_seen, publish
+
 from catchment import pack, record
 from catchment.queues import Delivery, QueueStats
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from bench import __main__ as main
 from bench.measure import ROOT, Check, result
 

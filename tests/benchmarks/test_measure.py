@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from bench import measure
 from bench.measure import Check, MemoryWatch, Stopwatch, Usage, best, growth, interleaved, measured, result
 

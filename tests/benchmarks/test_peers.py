@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from bench import clicks, disk, environments, records
 from bench.measure import ROOT, measured
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 import zstandard
-
 from bench import records
 from bench.records import COLUMNS, PACK_RECORDS, TABLES, Dataset
+
 from catchment import pack, record
 from catchment.warehouses.shape import Column, Shape, record_type
 
