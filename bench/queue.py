@@ -120,8 +120,7 @@ def _processes(folder: Path) -> tuple[list[float], list[float]]:
     spawn = multiprocessing.get_context("spawn")
     pipes = [spawn.Pipe() for _ in range(PUBLISHERS)]
     workers = [
-        spawn.Process(target=_work, args=(theirs, folder, seed), daemon=True)
-        for seed, (_, theirs) in enumerate(pipes)
+        spawn.Process(target=_work, args=(theirs, folder, seed), daemon=True) for seed, (_, theirs) in enumerate(pipes)
     ]
     for worker in workers:
         worker.start()

@@ -45,9 +45,7 @@ values = st.recursive(
     scalars, lambda x: st.lists(x, max_size=4) | st.dictionaries(texts, x, max_size=4), max_leaves=12
 )
 objects = st.dictionaries(texts, values, max_size=6)
-moments = st.datetimes(
-    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-8)), timezone(timedelta(hours=5.5))])
-)
+moments = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-8)), timezone(timedelta(hours=5.5))]))
 
 
 def malformed(line: bytes) -> Malformed:
@@ -198,9 +196,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize(("escape", "reason"), ESCAPES)
-@pytest.mark.parametrize(
-    "place", ['"data":{"a":"%"}', '"data":{"%":1}', '"data":{"a":[["%"]]}', '"data":{},"id":"%"']
-)
+@pytest.mark.parametrize("place", ['"data":{"a":"%"}', '"data":{"%":1}', '"data":{"a":[["%"]]}', '"data":{},"id":"%"'])
 def test_escapes_that_are_no_text(escape: bytes, reason: str | None, place: str) -> None:
     sent = b'{"table":"web.signup",%b}' % place.encode().replace(b"%", escape)
     if reason is None:

@@ -145,9 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _health(self, *, ready: bool) -> None:
         health = self.server.checks()
         well = all(one.ready if ready else one.ok for one in health.values())
-        shown = {
-            name: {"ok": one.ok, "ready": one.ready, "detail": mask(one.detail)} for name, one in health.items()
-        }
+        shown = {name: {"ok": one.ok, "ready": one.ready, "detail": mask(one.detail)} for name, one in health.items()}
         body = msgspec.json.encode({"ready" if ready else "ok": well, "services": shown}) + b"\n"
         self._send(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, body, "application/json")
 

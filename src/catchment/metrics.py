@@ -114,9 +114,7 @@ class Histogram:
             if self._made is None:
                 from prometheus_client import Histogram as Instrument
 
-                self._made = Instrument(
-                    self.spec.name, self.spec.help, registry=_registry(), buckets=self._buckets
-                )
+                self._made = Instrument(self.spec.name, self.spec.help, registry=_registry(), buckets=self._buckets)
             return self._made
 
 

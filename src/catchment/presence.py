@@ -198,9 +198,7 @@ def _write(path: Path, state: ServiceState) -> None:
         temporary.write_bytes(msgspec.json.encode(state))
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}", "free some space, or check the owner"
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror}", "free some space, or check the owner") from error
 
 
 def _read(path: Path) -> ServiceState | None:

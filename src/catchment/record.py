@@ -187,9 +187,7 @@ def _check_moment(moment: datetime, field: str) -> None:
     try:
         moment.astimezone(UTC)
     except OverflowError:
-        raise Malformed(
-            "not-a-record", f"in UTC the time lies outside the years 1 to 9999 - at `$.{field}`"
-        ) from None
+        raise Malformed("not-a-record", f"in UTC the time lies outside the years 1 to 9999 - at `$.{field}`") from None
 
 
 @lru_cache(maxsize=10_000)

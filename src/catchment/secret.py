@@ -48,7 +48,7 @@ def remember(value: str) -> None:
     global _pattern  # noqa: PLW0603 - one set of secrets a process is the point
     parts = [value, *(line for line in value.splitlines() if len(line) >= _MIN_LINE_CHARACTERS)]
     parts += [match["password"] for match in _URL_PASSWORD.finditer(value)]
-    new = {form for part in parts for form in _written_forms(part) if len(form) >= _MIN_CHARACTERS}
+    new = {form for part in parts for form in _written_forms(part) if len(form.strip()) >= _MIN_CHARACTERS}
     with _lock:
         if new <= _forms:
             return
@@ -73,10 +73,11 @@ def _written_forms(secret: str) -> set[str]:
     return plain.union(
         *(
             (
-                quote(form, safe=""),
-                quote(form),
-                quote_plus(form),
+                quote(form, safe="", errors="replace"),
+                quote(form, errors="replace"),
+                quote_plus(form, errors="replace"),
                 repr(form)[1:-1],
+                repr(form.encode(errors="replace"))[2:-1],
                 json.dumps(form)[1:-1],
                 json.dumps(form, ensure_ascii=False)[1:-1],
             )

@@ -217,9 +217,7 @@ class Supervisor:
         if process.ready_at_s is not None and now_s - process.ready_at_s >= self._patience.healthy_s:
             process.failures = 0
         # The exponent has a bound of its own: a child may fail for weeks.
-        delay_s = min(
-            self._patience.first_restart_s * 2 ** min(process.failures, 30), self._patience.last_restart_s
-        )
+        delay_s = min(self._patience.first_restart_s * 2 ** min(process.failures, 30), self._patience.last_restart_s)
         delay_s *= random.uniform(0.75, 1.25)  # noqa: S311 - so that children which fail together don't return together
         process.failures += 1
         process.ready_at_s = None

@@ -48,9 +48,7 @@ def test_one_line_each_and_a_broken_bench_stops_no_other(
 
 
 def _defines_run(module: Path) -> bool:
-    return any(
-        isinstance(each, ast.FunctionDef) and each.name == "run" for each in ast.parse(module.read_text()).body
-    )
+    return any(isinstance(each, ast.FunctionDef) and each.name == "run" for each in ast.parse(module.read_text()).body)
 
 
 def test_every_module_with_a_run_is_a_bench_and_says_what_it_does() -> None:

@@ -51,9 +51,7 @@ def test_for_a_program(catchment: Catchment, project: Path) -> None:
     assert found(ended).keys() == {"versions", "clock", "folder", "disk", "queue", "archive", "warehouse"}
 
 
-def test_a_part_that_cannot_be_reached(
-    catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_cannot_be_reached(catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remember("hunter2hunter2")
 
     def broken(_: SmallQueue) -> QueueStats:
@@ -79,9 +77,7 @@ def test_a_driver_s_own_error_is_a_finding(
     assert found(ended)["archive"]["detail"] == "disk: ConnectionError: no route"
 
 
-def test_an_adapter_may_diagnose_itself(
-    catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adapter_may_diagnose_itself(catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diagnose(config: SmallStore.Config, folder: Path) -> list[Finding]:
         return [Finding("warehouse", False, f"{config.path} in {folder.name} is locked", "wait")]
 

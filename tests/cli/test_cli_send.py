@@ -121,9 +121,7 @@ def test_a_full_queue_is_a_word_on_stderr(project: Project, file: Path, monkeypa
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Retry("the broker is away")])
-def test_interrupted(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+def test_interrupted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(publish, "PUBLISH_BYTES", 1)
     path = tmp_path / "t.json"
     path.write_text(json.dumps([{"n": n} for n in range(12_000)]))

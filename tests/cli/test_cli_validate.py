@@ -114,9 +114,7 @@ def test_the_project_and_profile_may_come_from_the_environment(
     assert "profiles.production.load.max_rows: must be at least 1" in catchment("validate").err
 
 
-def test_a_project_is_found_from_below(
-    catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_project_is_found_from_below(catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "models").mkdir()
     monkeypatch.chdir(project / "models")
     assert catchment("validate").code == ExitCode.DONE

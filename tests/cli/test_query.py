@@ -302,9 +302,7 @@ def test_table(run: Callable[..., Result]) -> None:
         ("interval '1 month'", "1 month"),
     ],
 )
-def test_a_table_of_values_that_python_has_no_type_for(
-    run: Callable[..., Result], expression: str, text: str
-) -> None:
+def test_a_table_of_values_that_python_has_no_type_for(run: Callable[..., Result], expression: str, text: str) -> None:
     assert run(f"SELECT {expression} AS v").stdout.splitlines()[2].strip() == text
 
 
@@ -401,9 +399,7 @@ def test_a_file_that_cannot_be_written(run: Callable[..., Result], tmp_path: Pat
 
 @pytest.mark.parametrize("format_", ["table", "csv", "parquet"])
 @pytest.mark.parametrize("far", [True, False], ids=["far", "near"])
-def test_ctrl_c_ends_the_query(
-    tiny: TinyWarehouse, runtime: Path, tmp_path: Path, format_: str, far: bool
-) -> None:
+def test_ctrl_c_ends_the_query(tiny: TinyWarehouse, runtime: Path, tmp_path: Path, format_: str, far: bool) -> None:
     before = tiny.connections()
     process = subprocess.Popen(
         [*ASK, str(runtime if far else tmp_path), "--format", format_, FOREVER],

@@ -55,9 +55,7 @@ def test_an_unknown_service_is_named_with_the_nearest(project: Path, capfd: pyte
     assert "there is no service 'faling'\n  Try: did you mean failing?" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "words"), [("failing", 1, "of acme"), ("misconfigured", 2, "url is wrong")]
-)
+@pytest.mark.parametrize(("name", "code", "words"), [("failing", 1, "of acme"), ("misconfigured", 2, "url is wrong")])
 def test_the_exit_code_is_that_of_the_services(
     project: Path, capfd: pytest.CaptureFixture[str], name: str, code: int, words: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from catchment.archives.disk import DiskArchive
+from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.loader import Loader
@@ -26,11 +27,11 @@ T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 class Rig:
     """`send` messages, `archive` them as a round, `load` what it made; or `sweep`."""
 
-    def __init__(self, folder: Path, *, max_rejected_share: float = 1.0, min_rejected: int = 10**9) -> None:
+    def __init__(self, folder: Path, config: LoadConfig | None = None) -> None:
         self.folder = folder
         self.archive = DiskArchive(DiskArchive.Config(), folder)
         self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
-        self.halts = Halts(self.warehouse, max_rejected_share, min_rejected)
+        self.halts = Halts(self.warehouse, config or LoadConfig(min_rejected=10**9))
         self.loader = Loader(self.warehouse, self.archive, Memory(), self.halts)
         self.sweep = Sweep(self.loader, self.archive, InFlight())
         self._serial = itertools.count()

@@ -29,9 +29,7 @@ MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 
 
-def lines(
-    table: str, count: int, start: datetime = TEN, *, first: int = 0, apart: timedelta = MINUTE
-) -> list[Line]:
+def lines(table: str, count: int, start: datetime = TEN, *, first: int = 0, apart: timedelta = MINUTE) -> list[Line]:
     return [line(table, first + number, start + number * apart) for number in range(count)]
 
 
@@ -114,9 +112,7 @@ def test_large_packs_of_one_hour_keep_their_frames() -> None:
     archive, ledger = filled([packs[0]], [packs[1]])
     run(archive, ledger)
     ((_, content),) = record_files(archive).items()
-    assert [bytes(pack.frame) for pack in read(content)] == [
-        bytes(pack.frame) for one in packs for pack in read(one)
-    ]
+    assert [bytes(pack.frame) for pack in read(content)] == [bytes(pack.frame) for one in packs for pack in read(one)]
     assert content.endswith(packs[1])
 
 
@@ -171,9 +167,7 @@ def test_only_files_that_the_ledger_has_in_full_are_taken() -> None:
     ("now", "ready"), [(NOON, 2), (NOON - MINUTE, 0), (NOON + 59 * MINUTE, 2), (NOON + 60 * MINUTE, 3)]
 )
 def test_only_hours_that_ended_long_enough_ago_are_taken(now: datetime, ready: int) -> None:
-    archive, ledger = filled(
-        [build("a.a", lines("a.a", 1))], [build("a.a", lines("a.a", 1))], at=TEN + 58 * MINUTE
-    )
+    archive, ledger = filled([build("a.a", lines("a.a", 1))], [build("a.a", lines("a.a", 1))], at=TEN + 58 * MINUTE)
     name, content = incoming(TEN + 61 * MINUTE, [build("a.a", lines("a.a", 1))])
     archive.files[name] = content
     ledger.load(name, ["a.a"])
@@ -355,9 +349,7 @@ def test_a_broken_file_is_refused_and_the_others_are_not() -> None:
     assert "missing" in done.refused[second]
     assert sorted(done.removed) == [first, third]
     assert archive.files[second] == broken
-    whole = {
-        text for name, content in record_files(archive).items() if name != second for text in lines_of(content)
-    }
+    whole = {text for name, content in record_files(archive).items() if name != second for text in lines_of(content)}
     assert set(third_lines) < whole
     assert whole < set(records)
     (again,) = run(archive, ledger)

@@ -131,9 +131,7 @@ def stamp(world: World, message: Message, ordinal: int, plain: Plain) -> Record:
         if "message time is no own time" in world.on:
             not_before = received_at - WINDOW
     table: Literal["events", "dead_letters"] = "dead_letters" if plain.malformed else "events"
-    return Record(
-        table, "queue", ident, received_at, not_before, plain.origin, value=plain.value, bad=plain.malformed
-    )
+    return Record(table, "queue", ident, received_at, not_before, plain.origin, value=plain.value, bad=plain.malformed)
 
 
 def _shown(moment: int) -> str:

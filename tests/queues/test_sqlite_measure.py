@@ -42,9 +42,7 @@ def test_nothing_waits_where_nothing_was_ever_published(tmp_path: Path) -> None:
     assert not (tmp_path / "queue").exists()
 
 
-def test_stats_follow_acknowledgements_in_any_order_and_over_many_files(
-    consumer: SqliteQueue, tmp_path: Path
-) -> None:
+def test_stats_follow_acknowledgements_in_any_order_and_over_many_files(consumer: SqliteQueue, tmp_path: Path) -> None:
     onlooker = SqliteQueue(Config(), tmp_path)
     with closing(SqliteQueue(Config(rotate_bytes=5), tmp_path)) as publisher:
         for size in range(1, 10):

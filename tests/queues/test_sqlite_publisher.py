@@ -98,9 +98,7 @@ def publish_in_threads(queue: SqliteQueue, count: int) -> tuple[list[threading.T
     return threads, errors
 
 
-def test_who_comes_during_a_commit_shares_the_next_one(
-    queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_comes_during_a_commit_shares_the_next_one(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.publish([b"first file is there"])
     gate = Gate(monkeypatch)
     first = threading.Thread(target=queue.publish, args=([b"first"],))
@@ -272,9 +270,7 @@ def run_script(script: str, *arguments: object) -> list[str]:
         """
     # A fork with threads around is what Python 3.12 warns of, and what is tested here.
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(preamble) + textwrap.dedent(script)]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -47,9 +47,7 @@ def test_headers_say_what_the_packs_hold() -> None:
     for each in queue.packs():
         lines = [record.decode(line) for line in each.plain().splitlines()]
         assert (
-            {line.received_at for line in lines}
-            == {each.header.first_received_at}
-            == {each.header.last_received_at}
+            {line.received_at for line in lines} == {each.header.first_received_at} == {each.header.last_received_at}
         )
         assert each.header.not_before == datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -102,9 +100,7 @@ def test_several_messages_are_published_together() -> None:
 
 def test_rows_that_compress_badly_are_halved() -> None:
     queue = ListQueue()
-    data = [
-        f'{{"x":"{"".join(chr(0x4E00 + (at * seed) % 20_000) for at in range(200))}"}}' for seed in range(1, 900)
-    ]
+    data = [f'{{"x":"{"".join(chr(0x4E00 + (at * seed) % 20_000) for at in range(200))}"}}' for seed in range(1, 900)]
     Publisher(queue, TARGET, print).send([Batch(data, range(899), range(899), data, None, [], 1)])
     assert len(queue.records()) == 899
     assert all(len(each.raw) <= pack.MAX_COMPRESSED_BYTES for each in queue.packs())
@@ -125,9 +121,7 @@ def test_a_full_queue_is_waited_for_and_said_once() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Retry("the broker is away")])
-def test_after_an_interruption_what_was_queued_is_known(
-    monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+def test_after_an_interruption_what_was_queued_is_known(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(publish, "PUBLISH_BYTES", 1)
     queue = ListQueue()
     publisher = Publisher(queue, TARGET, print)

@@ -58,9 +58,7 @@ def exchange(server: HealthServer, request: bytes) -> bytes:
 
 
 def get(server: HealthServer, path: str, method: str = "GET") -> tuple[int, bytes]:
-    head, _, body = exchange(server, f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).partition(
-        b"\r\n\r\n"
-    )
+    head, _, body = exchange(server, f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).partition(b"\r\n\r\n")
     return int(head.split()[1]), body
 
 

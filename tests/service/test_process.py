@@ -77,9 +77,7 @@ def test_what_ignores_even_that_is_ended_with_its_process(programs: Programs) ->
         ("returns", "load has ended by itself"),
     ],
 )
-def test_a_part_that_dies_stops_the_whole_process_with_its_reason(
-    programs: Programs, mode: str, reason: str
-) -> None:
+def test_a_part_that_dies_stops_the_whole_process_with_its_reason(programs: Programs, mode: str, reason: str) -> None:
     run = programs.start("run", "serve=plain", f"load={mode}")
     assert run.wait(PATIENCE_S) == 1
     lines = [json.loads(line) for line in programs.said(run).splitlines() if line.startswith("{")]

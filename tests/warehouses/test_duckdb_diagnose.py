@@ -42,9 +42,7 @@ def held(file: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_file_that_opens_stays_as_it_is_with_its_wal(file: Path, tmp_path: Path) -> None:
-    code = (
-        f"import duckdb, os; c = duckdb.connect({str(file)!r}); c.execute('INSERT INTO t VALUES (2)'); os._exit(0)"
-    )
+    code = f"import duckdb, os; c = duckdb.connect({str(file)!r}); c.execute('INSERT INTO t VALUES (2)'); os._exit(0)"
     subprocess.run([sys.executable, "-c", code], check=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     finding = diagnosed(tmp_path)

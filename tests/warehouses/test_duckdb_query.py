@@ -58,9 +58,7 @@ def answer(stream: DuckDBStream) -> tuple[list[str], list[tuple[Any, ...]]]:
         return [str(kind) for kind in relation.types], relation.fetchall()
 
 
-def rows(
-    database: duckdb.DuckDBPyConnection, sql: str, params: Any = None, **limits: Any
-) -> list[tuple[Any, ...]]:
+def rows(database: duckdb.DuckDBPyConnection, sql: str, params: Any = None, **limits: Any) -> list[tuple[Any, ...]]:
     return answer(ask(database, sql, params, **limits))[1]
 
 
@@ -132,9 +130,7 @@ def test_values(database: duckdb.DuckDBPyConnection, expression: str, expected: 
 
 
 def test_every_type_of_duckdb_comes_through(database: duckdb.DuckDBPyConnection) -> None:
-    columns = [
-        name for name, *_ in database.cursor().execute("DESCRIBE SELECT * FROM test_all_types()").fetchall()
-    ]
+    columns = [name for name, *_ in database.cursor().execute("DESCRIBE SELECT * FROM test_all_types()").fetchall()]
     within_38_digits = [name for name in columns if name not in {"hugeint", "uhugeint"}]
     for name in within_38_digits:
         sql = f'SELECT "{name}"::VARCHAR, "{name}" FROM test_all_types()'

@@ -173,9 +173,7 @@ def example(kind: type[CatchmentError]) -> CatchmentError:
 
 
 @pytest.mark.parametrize("kind", list(all_errors()), ids=lambda kind: kind.__name__)
-def test_an_error_stays_the_error_it_is(
-    remote: RemoteDuckDB, tiny: TinyWarehouse, kind: type[CatchmentError]
-) -> None:
+def test_an_error_stays_the_error_it_is(remote: RemoteDuckDB, tiny: TinyWarehouse, kind: type[CatchmentError]) -> None:
     tiny.failure = sent = example(kind)
     for call in (lambda: remote.shape("a.b"), lambda: remote.load([]), lambda: remote.query("SELECT 1")):
         with pytest.raises(CatchmentError) as caught:
@@ -260,9 +258,7 @@ def test_limits_go_along(remote: RemoteDuckDB) -> None:
 
 
 def test_an_error_after_the_first_rows(remote: RemoteDuckDB) -> None:
-    chunks = remote.query(
-        "SELECT CASE WHEN i < 2_999_999 THEN i ELSE error('boom') END FROM range(3_000_000) t(i)"
-    )
+    chunks = remote.query("SELECT CASE WHEN i < 2_999_999 THEN i ELSE error('boom') END FROM range(3_000_000) t(i)")
     got: list[bytes] = []
     with pytest.raises(UsageError, match="boom"):
         got.extend(chunks.ipc())

@@ -76,9 +76,7 @@ class TinyWarehouse:
 
     def connections(self) -> int:
         """How many there are, of queries that have not ended and its own."""
-        return int(
-            self._connection.cursor().execute("SELECT count FROM duckdb_connection_count()").fetchall()[0][0]
-        )
+        return int(self._connection.cursor().execute("SELECT count FROM duckdb_connection_count()").fetchall()[0][0])
 
     def halts(self) -> Sequence[Halt]:
         return self.halted

@@ -25,6 +25,20 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),
     "doctor": ("catchment.cli.doctor:doctor", "Check that every configured part can be reached."),
     "schema": ("catchment.cli.schema:schema", "Print JSON Schemas."),
+    "up": ("catchment.cli.up:up", "Run everything, embedded."),
+    "run": ("catchment.cli.run:run", "Run one or more services in this process."),
+    "send": (
+        "catchment.cli.send:send",
+        "Send a file's rows to TABLE.",
+    ),
+    "sniff": ("catchment.cli.sniff:sniff", "Say the column types of CSV files."),
+    "query": ("catchment.cli.query:query", "Ask the warehouse in SQL."),
+    "status": ("catchment.cli.status:status", "Show what runs and how far behind it is."),
+    "tail": ("catchment.cli.tail:tail", "Print records as they reach the archive, one JSON line each."),
+    "dead-letters": ("catchment.cli.dead_letters:dead_letters", "See, mend and retry what could not be loaded."),
+    "replay": ("catchment.cli.replay:replay", "Load rows of TABLE that the archive has and the table lacks."),
+    "restore": ("catchment.cli.restore:restore", "Bring every table back from the archive."),
+    "backup": ("catchment.cli.backup:backup", "Copy the warehouse, as of one moment, while loading goes on."),
     "completion": ("catchment.cli.completion:completion", "Print a shell's completion script."),
 }
 

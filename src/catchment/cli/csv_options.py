@@ -77,9 +77,7 @@ def _mark(flag: str, text: str | None) -> str | None:
         return None
     mark = _NAMED.get(text, text)
     if len(mark) != 1 or mark in "\r\n":
-        raise UsageError(
-            f"{flag} {text!r}: it must be one character", f"{flag} ',', or a name: {', '.join(_NAMED)}"
-        )
+        raise UsageError(f"{flag} {text!r}: it must be one character", f"{flag} ',', or a name: {', '.join(_NAMED)}")
     return mark
 
 

@@ -15,6 +15,9 @@ from typing import BinaryIO, TextIO
 
 import click
 
+from catchment.cli.parts import warehouse_of
+from catchment.cli.project import with_project
+from catchment.config import Project
 from catchment.errors import StorageError, UsageError
 from catchment.warehouses import ArrowStream, Warehouse
 
@@ -24,6 +27,8 @@ TABLE_ROWS = 1_000
 _PUMPED_PIECES = 4
 
 
+@click.command()
+@with_project
 @click.argument("sql", required=False)
 @click.option("--file", "file", type=click.File(), metavar="FILE", help="Read the SQL from a file.")
 @click.option(
@@ -53,8 +58,8 @@ _PUMPED_PIECES = 4
     metavar="N",
     help=f"At most so many rows.  [default: {TABLE_ROWS:,} for table, else all]",
 )
-def ask(
-    warehouse: Warehouse,
+def query(
+    project: Project,
     sql: str | None,
     file: TextIO | None,
     format_: str,
@@ -70,6 +75,19 @@ def ask(
     text = _statement(sql, file)
     if format_ in {"parquet", "arrow"} and output is None and sys.stdout.isatty():
         raise UsageError(f"{format_} is no text for a terminal", f"--output result.{format_}")
+    with warehouse_of(project) as warehouse:
+        ask(warehouse, text, format_, output, timeout_s, max_rows)
+
+
+def ask(
+    warehouse: Warehouse,
+    text: str,
+    format_: str,
+    output: Path | None,
+    timeout_s: float | None,
+    max_rows: int | None,
+) -> None:
+    """Write a statement's answer to a file, or to stdout."""
     if format_ == "table":
         _ask_table(warehouse, text, output, timeout_s, TABLE_ROWS if max_rows is None else max_rows)
         return
@@ -79,9 +97,7 @@ def ask(
 
 def _statement(sql: str | None, file: TextIO | None) -> str:
     if (sql is None) == (file is None):
-        raise UsageError(
-            "a query needs its SQL, once", "catchment query 'SELECT 1', --file query.sql, or - for stdin"
-        )
+        raise UsageError("a query needs its SQL, once", "catchment query 'SELECT 1', --file query.sql, or - for stdin")
     text = file.read() if file is not None else sys.stdin.read() if sql == "-" else sql or ""
     try:
         text.encode()
@@ -120,9 +136,7 @@ def pumped(stream: ArrowStream) -> Generator[bytes, None, None]:
                 pieces.get(timeout=0.01)
 
 
-def _ask_table(
-    warehouse: Warehouse, sql: str, output: Path | None, timeout_s: float | None, max_rows: int
-) -> None:
+def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: float | None, max_rows: int) -> None:
     from catchment.cli.table import Table, draw, table
 
     with closing(pumped(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1))) as pieces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ import msgspec
 
 from catchment import record
 from catchment.cli.csv_options import csv_options, read_options
+from catchment.cli.parts import is_loaded, is_loading
+from catchment.cli.project import with_project
+from catchment.config import Project
 from catchment.errors import CatchmentError, Malformed, UsageError
 from catchment.queues import Queue
 from catchment.send import formats, parquet, render
@@ -55,6 +58,7 @@ class Request:
 
 
 @click.command()
+@with_project
 @click.argument("table")
 @click.argument("file", default="-")
 @click.option(
@@ -67,9 +71,8 @@ class Request:
 )
 @click.option("--wait", is_flag=True, help="Return only when it is loaded.")
 @click.option("--json", "is_json", is_flag=True, help='Print {"table", "rows", "dead_letters"} as JSON.')
-@click.pass_obj
 def send(
-    open_destination: Callable[[], AbstractContextManager[Destination]],
+    project: Project,
     /,
     table: str,
     file: str,
@@ -80,27 +83,31 @@ def send(
     is_json: bool,
     **csv_flags: Any,
 ) -> None:
-    """Send a file's rows to TABLE: NDJSON, JSON, CSV, Parquet, or standard input.
+    """Send a file's rows to TABLE.
 
-    Returns when they are queued. Without --id, sending the same file again adds nothing. CSV is read without
-    guessing: a column has a type only where each of its values is written as that type is. What is no row
-    becomes a dead letter, with its line.
+    The file is NDJSON, JSON, CSV or Parquet; - is standard input. Returns when they are queued. Without --id,
+    sending the same file again adds nothing. CSV is read without guessing: a column has a type only where each of
+    its values is written as that type is. What is no row becomes a dead letter, with its line.
     """
-    request = Request(
-        _checked_table(table), file, _format(file, kind), id_field, source, read_options(**csv_flags)
-    )
+    request = Request(_checked_table(table), file, _format(file, kind), id_field, source, read_options(**csv_flags))
     if request.format != "csv":
         _refuse_csv_flags(csv_flags, request.format)
     if file == "-" and sys.stdin.isatty():
         _say("reading standard input; Ctrl-D ends it")
     with opened(file) as opened_file:
         batches = read(opened_file, request)
-        with open_destination() as destination:
+        with _destination(project) as destination:
             publish(opened_file, request, batches, destination, is_json=is_json)
             if not destination.is_loading():
                 _say("queued, but nothing runs that would load it\n  Try: catchment up")
             if wait:
                 _wait(destination)
+
+
+@contextmanager
+def _destination(project: Project) -> Iterator[Destination]:
+    with closing(project.queue.open()) as queue:
+        yield Destination(queue, lambda: is_loading(project), lambda: is_loaded(project))
 
 
 def read(source: Source, request: Request) -> Iterator[Batch]:
@@ -130,9 +137,7 @@ def publish(
             _say_what_is_queued(publisher.sent)
             raise
     if sent.dead_letters:
-        _say(
-            f"{sent.dead_letters:,} records are no rows: kept as dead letters\n  Try: catchment dead-letters list"
-        )
+        _say(f"{sent.dead_letters:,} records are no rows: kept as dead letters\n  Try: catchment dead-letters list")
     counts = {"table": request.table, "rows": sent.rows, "dead_letters": sent.dead_letters}
     words = f"{request.table}: {sent.rows:,} rows, {sent.dead_letters:,} dead letters"
     click.echo(msgspec.json.encode(counts).decode() if is_json else words)

@@ -17,9 +17,10 @@ from catchment.send.survey import Survey, survey
 @csv_options
 @click.option("--json", "is_json", is_flag=True, help="Print an array with one object a file.")
 def sniff(files: tuple[str, ...], is_json: bool, **csv_flags: Any) -> None:
-    """Say the column types of CSV files, each read to its end.
+    """Say the column types of CSV files.
 
-    A column has a type only where each of its values is written as that type is: 0412, 1_000 and 7.50 are text.
+    Each is read to its end. A column has a type only where each of its values is written as that type is: 0412,
+    1_000 and 7.50 are text.
     """
     options = read_options(**csv_flags)
     found = []

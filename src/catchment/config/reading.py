@@ -197,6 +197,4 @@ def _matching(table: Any, tables: list[str], path: KeyPath) -> list[tuple[dict[s
     if not tables:
         return [(table, path)]
     names = list(table) if tables[0] == "*" else [tables[0]]
-    return [
-        found for name in names if name in table for found in _matching(table[name], tables[1:], (*path, name))
-    ]
+    return [found for name in names if name in table for found in _matching(table[name], tables[1:], (*path, name))]

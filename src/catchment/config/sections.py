@@ -20,17 +20,13 @@ def _check_timezone(name: str) -> None:
     if not known:
         raise ValueError('must be "UTC" on a machine without time zone data', "pip install tzdata")
     if name not in known:
-        raise ValueError(
-            "must be a time zone's name", did_you_mean(name, known) or 'such as "America/Los_Angeles"'
-        )
+        raise ValueError("must be a time zone's name", did_you_mean(name, known) or 'such as "America/Los_Angeles"')
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The project as a whole."""
 
-    name: Annotated[
-        str, Meta(max_length=100, description="What the project is called; empty: as its folder is.")
-    ] = ""
+    name: Annotated[str, Meta(max_length=100, description="What the project is called; empty: as its folder is.")] = ""
     timezone: Annotated[
         str,
         Meta(
@@ -56,9 +52,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
     )
     ports: Annotated[
         dict[str, Annotated[int, Meta(ge=0, le=65535)]],
-        Meta(
-            description="A fixed port by name of service, such as `load = 9101`; a free one where none is given."
-        ),
+        Meta(description="A fixed port by name of service, such as `load = 9101`; a free one where none is given."),
     ] = {}
 
     def port(self, service: str) -> int:

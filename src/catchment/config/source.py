@@ -49,9 +49,7 @@ def read_toml(file: Path) -> Source:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise ConfigError(
-            [Mistake(file.name, 0, "", f"cannot be read: {error.strerror}", f"ls -l {file}")]
-        ) from None
+        raise ConfigError([Mistake(file.name, 0, "", f"cannot be read: {error.strerror}", f"ls -l {file}")]) from None
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

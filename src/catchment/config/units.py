@@ -6,9 +6,7 @@ import re
 from datetime import timedelta
 
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKMGT]i?)?B\s*$"
-DURATION_PATTERN = (
-    r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|seconds?|sec|minutes?|min|hours?|days?|weeks?|milliseconds?)\s*$"
-)
+DURATION_PATTERN = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|seconds?|sec|minutes?|min|hours?|days?|weeks?|milliseconds?)\s*$"
 
 _SIZES: dict[str, int] = {
     "B": 1,

@@ -20,9 +20,7 @@ def _check_name(table: str) -> None:
     try:
         check_table(table)
     except Malformed:
-        raise ValueError(
-            "must be a table's name, schema.table in lower case, and none of Catchment's own"
-        ) from None
+        raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
 
 
 TableName = Annotated[str, Meta(extra={"check": _check_name})]
@@ -31,13 +29,11 @@ TableName = Annotated[str, Meta(extra={"check": _check_name})]
 class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What one table does differently; what is left out is as in `[load]`."""
 
-    contract: (
-        Annotated[Contract, Meta(description="What happens to a field that the table does not have.")] | None
-    ) = None
+    contract: Annotated[Contract, Meta(description="What happens to a field that the table does not have.")] | None = (
+        None
+    )
     max_rejected_share: (
-        Annotated[
-            float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")
-        ]
+        Annotated[float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")]
         | None
     ) = None
 

@@ -19,9 +19,7 @@ import msgspec
 from catchment.errors import Malformed
 from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type
 
-_DIGITS_AND_POINTS = bytes(
-    0x30 if 0x30 <= byte <= 0x39 else byte if byte in b".:" else 0x20 for byte in range(256)
-)
+_DIGITS_AND_POINTS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte if byte in b".:" else 0x20 for byte in range(256))
 _SEVENTH_DIGIT = b":00.0000000"
 
 _id = attrgetter("id")

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from catchment.load.config import LoadConfig
 from catchment.load.files import Incoming, parse
 from catchment.log import get_log
 from catchment.warehouses import Batch, Halt, Loaded, Warehouse
@@ -21,8 +22,7 @@ class Halts:
     """Which tables are halted, and how much of each was rejected lately. Safe for several threads."""
 
     warehouse: Warehouse
-    max_rejected_share: float
-    min_rejected: int
+    config: LoadConfig
     _halts: dict[str, Halt] = field(default_factory=dict)
     _lately: dict[str, tuple[int, int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -50,12 +50,11 @@ class Halts:
             return True
         records, dead = self._lately.get(batch.table, (0, 0))
         records, dead = records + batch.record_count, dead + len(batch.dead)
-        if dead < self.min_rejected or dead <= self.max_rejected_share * records:
+        limits = self.config.for_table(batch.table)
+        if dead < limits.min_rejected or dead <= limits.max_rejected_share * records:
             return True
         example = batch.dead[0]
-        reason = (
-            f"{dead:,} of its last {records:,} records were rejected, such as: {example.reason}, {example.detail}"
-        )
+        reason = f"{dead:,} of its last {records:,} records were rejected, such as: {example.reason}, {example.detail}"
         self.warehouse.halt(batch.table, reason)
         self.refresh()
         _log.error(

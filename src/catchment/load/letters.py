@@ -15,9 +15,7 @@ from catchment.record import DEAD_LETTERS, Line, Record, Stamp
 _encode = msgspec.json.Encoder().encode
 
 
-def dead_message(
-    message: Message, error: Malformed, stamp: Stamp, body: bytes, ordinal: int, table: str = ""
-) -> Line:
+def dead_message(message: Message, error: Malformed, stamp: Stamp, body: bytes, ordinal: int, table: str = "") -> Line:
     """`body`, part `ordinal` of a message, as one line. Its id is made of the message's identity, or of the bytes
     where it has none: a redelivery of it is the same dead letter."""
     origin = message.identity or f"sha256:{hashlib.sha256(message.body).hexdigest()[:32]}"

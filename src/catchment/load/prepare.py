@@ -211,9 +211,7 @@ def _fits(decode: Any, line: bytes) -> Any:
         return None
 
 
-def _plan(
-    odd: Iterable[tuple[Origin, _Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool
-) -> list[Change]:
+def _plan(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool) -> list[Change]:
     """The columns to add or widen so that as much as possible finds a place."""
     known = {column.field: column for column in shape.columns}
     values: dict[str, list[bytes]] = {}
@@ -292,10 +290,7 @@ def _key(record: _Stamped) -> str:
 def _nulls(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape) -> frozenset[str]:
     known = {column.field for column in shape.columns}
     found = {
-        name
-        for _, record in odd
-        for name, raw in record.data.items()
-        if name not in known and bytes(raw) == b"null"
+        name for _, record in odd for name, raw in record.data.items() if name not in known and bytes(raw) == b"null"
     }
     return frozenset(found)
 

@@ -48,7 +48,7 @@ class LoadService:
         self._archive = archive
         self._warehouse = warehouse
         self._config = config
-        self._halts = Halts(warehouse, config.max_rejected_share, config.min_rejected)
+        self._halts = Halts(warehouse, config)
         self._loader = Loader(warehouse, archive, Memory(), self._halts)
         self._in_flight = InFlight()
         self._sweep = Sweep(self._loader, archive, self._in_flight)
@@ -79,9 +79,7 @@ class LoadService:
         ]
         keeping = stop.start("sweep", lambda: self._keep(stop))
         self._ready = True
-        intake = Intake(
-            self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
-        )
+        intake = Intake(self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over)
         try:
             intake.run(stop)
         finally:

@@ -59,8 +59,9 @@ class Sweep:
     in_flight: InFlight
     unloaded: int | None = None
     """Batches that the ledger lacked at the last look; None before the first."""
+    damaged: set[str] = field(default_factory=set)
+    """Files that cannot be read; each has been said once."""
     _done: set[str] = field(default_factory=set)
-    _damaged: set[str] = field(default_factory=set)
 
     def incoming(self, stop: Stop) -> int:
         """Compare `incoming/` with the ledger and load the difference; how many batches that were."""
@@ -105,7 +106,7 @@ class Sweep:
                 has = ledger.get(name, frozenset())
                 if in_full(name, has):
                     self._done.add(name)
-                elif name not in self._damaged:
+                elif name not in self.damaged:
                     missing[name] = has
         return missing
 
@@ -132,7 +133,7 @@ class Sweep:
         except FileNotFoundError:
             return []  # rewritten meanwhile; its records are in the ledger, or under the new name
         except Malformed as error:
-            self._damaged.add(name)
+            self.damaged.add(name)
             _log.error("an archive file is damaged and cannot be loaded", file=name, exc=error)
             return []
 

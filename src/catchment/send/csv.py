@@ -254,9 +254,7 @@ def scan(text: str, dialect: Dialect, blank_lines: bool = False) -> Iterator[Fou
         end = _line_end(text, at)
         if dialect.quote is None or text.find(dialect.quote, at, end) < 0:
             raw = text[at:end].removesuffix("\r")
-            values = [
-                dialect.value(item) for item in (raw.split(dialect.delimiter) if dialect.delimiter else [raw])
-            ]
+            values = [dialect.value(item) for item in (raw.split(dialect.delimiter) if dialect.delimiter else [raw])]
             found = Found(values, "", raw, line, end + 1)
         else:
             quoted = _quoted(text, at, line, dialect)

@@ -161,7 +161,7 @@ class Publisher:
         if len(bad.raw) > MAX_KEPT_BYTES:
             detail += f"; kept here are the first {MAX_KEPT_BYTES:,} of its {len(bad.raw):,} bytes"
         data = {
-            "table": target.table,
+            "table_name": target.table,
             "reason": bad.reason,
             "detail": detail,
             "origin": f"file {target.file} {target.place} {bad.line}",
@@ -169,9 +169,7 @@ class Publisher:
         }
         # The table is part of the id: the same line sent to another table is another dead letter.
         identity = f"{target.digest}:{bad.number}:{target.table}"
-        return stamp.line(
-            Record(DEAD_LETTERS, msgspec.Raw(msgspec.json.encode(data)), id=identity, not_before=EARLY)
-        )
+        return stamp.line(Record(DEAD_LETTERS, msgspec.Raw(msgspec.json.encode(data)), id=identity, not_before=EARLY))
 
 
 def _one_pack(stamp: Stamp, table: str, plain: bytes, count: int) -> bytes | None:

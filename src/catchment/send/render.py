@@ -106,7 +106,5 @@ def id_fault(text: Value, id_field: str) -> str:
     if not text:
         return f"its field {id_field!r}, which --id names, is missing or empty"
     if len(text) > MAX_ID_CHARACTERS:
-        return (
-            f"its field {id_field!r}, which --id names, has {len(text):,} characters; {MAX_ID_CHARACTERS} may be"
-        )
+        return f"its field {id_field!r}, which --id names, has {len(text):,} characters; {MAX_ID_CHARACTERS} may be"
     return ""

@@ -192,9 +192,7 @@ class ArchiveConformance:
             for other in ("folder1/06", "folder4/04", entry.name):
                 archive.delete(other)
         assert len(met) == len(set(met))
-        assert {name for name in met if name.startswith("folder3/")} == {
-            f"folder3/{n:02}" for n in range(3, 50, 5)
-        }
+        assert {name for name in met if name.startswith("folder3/")} == {f"folder3/{n:02}" for n in range(3, 50, 5)}
         assert [entry.name for entry in archive.list()] == []
 
     def test_delete_is_idempotent(self, archive: Archive) -> None:

@@ -140,9 +140,7 @@ class WarehouseConformance:
         assert count_rows(warehouse) == count + 1
 
     @pytest.mark.parametrize("count", [3, 300])
-    def test_copies_within_a_batch_are_one_row_and_the_earliest_wins(
-        self, warehouse: Warehouse, count: int
-    ) -> None:
+    def test_copies_within_a_batch_are_one_row_and_the_earliest_wins(self, warehouse: Warehouse, count: int) -> None:
         copies = [row("1", at=count - at, n=at) for at in range(count)]
         [loaded] = load(warehouse, copies, add(n="bigint"))
         assert (loaded.inserted, loaded.duplicates) == (1, count - 1)

@@ -20,6 +20,7 @@ from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, Stora
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import load_batch
 from catchment.warehouses.duckdb_query import run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
@@ -30,7 +31,9 @@ _log = get_log("warehouse")
 class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """`[warehouse] type = "duckdb"`."""
 
-    path: Annotated[str, Meta(description="The database file; `.catchment/warehouse.duckdb` by default.")] = ""
+    path: Annotated[
+        str, Meta(description="The database file, relative to the project; else `.catchment/warehouse.duckdb`.")
+    ] = ""
     memory_limit: Annotated[str, Meta(description="What DuckDB may use before it spills to disk.")] = "400 MB"
     threads: Annotated[int, Meta(ge=0, description="Threads of one query; 0 takes half the cores.")] = 0
     early_retention_days: Annotated[
@@ -42,6 +45,7 @@ class DuckDBWarehouse:
     """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
 
     Config = DuckDBConfig
+    diagnose = staticmethod(diagnose)
 
     def __init__(self, config: DuckDBConfig, folder: Path, readable: Sequence[Path] = ()) -> None:
         """Open or make the file, under `folder` where no path is given. Statements may read files of
@@ -50,7 +54,7 @@ class DuckDBWarehouse:
         Raises `WarehouseDown` while another process has the file, `StorageError` where it can't be used.
         A file that is damaged is set aside under another name, and a new one begun: the archive refills it.
         """
-        self.path = Path(config.path) if config.path else folder / "warehouse.duckdb"
+        self.path = folder.parent / Path(config.path).expanduser() if config.path else folder / "warehouse.duckdb"
         self._config = config
         self._tmp = folder / "load-tmp"
         self._boot = secrets.token_hex(4)
@@ -228,9 +232,7 @@ class DuckDBWarehouse:
             case duckdb.TransactionException():
                 return Retry(f"a conflict in the warehouse: {_first_line(error)}")
             case duckdb.OutOfMemoryException():
-                return Retry(
-                    f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit"
-                )
+                return Retry(f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit")
             case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
                 return Malformed("not-loadable", _first_line(error))
             case duckdb.FatalException() | duckdb.InternalException():

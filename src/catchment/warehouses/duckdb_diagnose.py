@@ -23,7 +23,7 @@ class HasPath(Protocol):
 
 def diagnose(config: HasPath, folder: Path) -> list[Finding]:
     """Open the file for reading only, which leaves it as it is, a WAL included."""
-    path = Path(config.path) if config.path else folder / "warehouse.duckdb"
+    path = folder.parent / Path(config.path).expanduser() if config.path else folder / "warehouse.duckdb"
     if not path.exists():
         return [Finding("warehouse", True, f"{path} is not made yet; the first load makes it")]
     try:
@@ -40,7 +40,6 @@ def _unopened(path: Path, words: str) -> Finding:
     if locked:
         return Finding("warehouse", True, f"{path} is in use by process {locked['pid']}")
     hint = (
-        "run with the DuckDB that wrote it; a damaged file is set aside and rebuilt from the archive by"
-        " catchment up"
+        "run with the DuckDB that wrote it; a damaged file is set aside and rebuilt from the archive by catchment up"
     )
     return Finding("warehouse", False, f"{path} does not open: {words}", hint)

@@ -76,9 +76,7 @@ def _insert_files(
     past_ledger: bool,
 ) -> int:
     relation = sql.read_files(paths, shape, prepared=rows.prepared)
-    condition = sql.is_new(
-        shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger
-    )
+    condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
     inserted = _count(cursor.execute(statement, {"batch": _batch_name(batch)}))
     if batch.early and inserted and _count(cursor.execute(sql.insert_early(shape, relation))):
@@ -104,9 +102,7 @@ def _insert_few(
 ) -> int:
     """Search first, then insert, each as one statement with parameters."""
     assert isinstance(rows.data, bytes)
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-        record_type(shape, prepared=rows.prepared, loose=True)
-    )
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type(shape, prepared=rows.prepared, loose=True))
     earliest: dict[tuple[str, str], Any] = {}
     for record in decoder.decode_lines(rows.data):
         copy = earliest.setdefault((record.source, record.id), record)
@@ -121,8 +117,7 @@ def _insert_few(
     for record in fresh:
         values += (record.id, record.received_at, record.source, _batch_name(batch), _json(record.rescued))
         values += [
-            _json(value) if isinstance(value, msgspec.Raw) else value
-            for value in msgspec.structs.astuple(record.data)
+            _json(value) if isinstance(value, msgspec.Raw) else value for value in msgspec.structs.astuple(record.data)
         ]
     row = f"({', '.join('?' * len(names))}, now())"
     cursor.execute(
@@ -153,8 +148,7 @@ def _known(
     values: list[Any] = [identity for _, identity in identities]
     table = sql.table_name(shape.table)
     found = cursor.execute(
-        f"SELECT _source, _id FROM {table} WHERE _id IN ({ids}) "
-        f"AND _received_at >= {sql.moment(batch.search_from)}",
+        f"SELECT _source, _id FROM {table} WHERE _id IN ({ids}) AND _received_at >= {sql.moment(batch.search_from)}",
         values,
     ).fetchall()
     if early:
@@ -191,8 +185,7 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
     fresh = [letter for identity, letter in unique.items() if identity not in known]
     if fresh:
         cursor.executemany(
-            f"INSERT INTO {DEAD_LETTERS} VALUES "
-            "($1, $2, 'catchment', $3, now(), NULL, $4, $5, $6, $7, $8, $9, $10)",
+            f"INSERT INTO {DEAD_LETTERS} VALUES ($1, $2, 'catchment', $3, now(), NULL, $4, $5, $6, $7, $8, $9, $10)",
             [
                 (
                     letter.id,

@@ -302,9 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
                 f"the warehouse process is of Catchment {__version__}, and speaks protocol {wire.PROTOCOL}",
                 "use the same version everywhere, and restart `catchment up`",
             )
-        may_write = hmac.compare_digest(
-            self.headers.get(wire.TOKEN_HEADER, "").encode(), self.server.token.encode()
-        )
+        may_write = hmac.compare_digest(self.headers.get(wire.TOKEN_HEADER, "").encode(), self.server.token.encode())
         body = self._body(wire.MAX_LOAD_BYTES if may_write else wire.MAX_CALL_BYTES)
         if self.path == "/query":
             self._query(_decoded(body, wire.Query))
@@ -345,9 +343,7 @@ class _Handler(BaseHTTPRequestHandler):
                 stream.close()
 
         with self.server.traffic.watched(self.connection, leave), self.server.a_query(departed):
-            stream = self.server.warehouse.query(
-                query.sql, params, timeout_s=query.timeout_s, max_rows=query.max_rows
-            )
+            stream = self.server.warehouse.query(query.sql, params, timeout_s=query.timeout_s, max_rows=query.max_rows)
             streams.append(stream)
             if departed.is_set():
                 stream.close()

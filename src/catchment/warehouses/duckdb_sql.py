@@ -182,9 +182,7 @@ def is_new(table: str, search_from: datetime, *, early: bool, exact: bool) -> st
 
 def insert_new(shape: Shape, relation: str, condition: str, *, prepared: bool, distinct: bool) -> str:
     """Insert the rows of `relation` (record files) that are new; of copies among them, the earliest."""
-    once = (
-        "" if distinct else " QUALIFY row_number() OVER (PARTITION BY s.source, s.id ORDER BY s.received_at) = 1"
-    )
+    once = "" if distinct else " QUALIFY row_number() OVER (PARTITION BY s.source, s.id ORDER BY s.received_at) = 1"
     return (
         f"INSERT INTO {table_name(shape.table)} BY NAME "
         f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} s WHERE {condition}{once}"

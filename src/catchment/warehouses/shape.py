@@ -131,9 +131,7 @@ def record_type(
         )
         for at, column in enumerate(shape.columns)
     ]
-    nulls = [
-        (f"n{at}", None, msgspec.field(default=None, name=field)) for at, field in enumerate(sorted(always_null))
-    ]
+    nulls = [(f"n{at}", None, msgspec.field(default=None, name=field)) for at, field in enumerate(sorted(always_null))]
     data = msgspec.defstruct("Data", [*fields, *nulls], forbid_unknown_fields=not loose, gc=False)
     keyed: list[Any] = [("op", str, "upsert"), ("key", Raw, Raw(b"")), ("version", str, "")] if shape.key else []
     return msgspec.defstruct(

@@ -37,9 +37,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             description="A folder on a local disk, relative to the project; else within `.catchment`.",
         ),
     ] = None
-    max_bytes: Annotated[
-        int, Meta(ge=1_000_000, description="How much may wait before publishers are held back.")
-    ] = 10_000_000_000
+    max_bytes: Annotated[int, Meta(ge=1_000_000, description="How much may wait before publishers are held back.")] = (
+        10_000_000_000
+    )
     rotate_bytes: Annotated[
         int,
         Meta(
@@ -182,6 +182,4 @@ def _after_fork_in_child() -> None:
     _forking.release()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

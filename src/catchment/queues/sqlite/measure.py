@@ -25,9 +25,7 @@ def stats(folder: Path) -> QueueStats:
     with files.storage_errors(folder):
         # Positions first: what is acknowledged meanwhile still counts, rather than counting below zero.
         acked = positions.read_file(folder)
-        waiting = [
-            _waiting(name.path(folder), acked.get(str(name), [])) for name in files.list_folder(folder).files
-        ]
+        waiting = [_waiting(name.path(folder), acked.get(str(name), [])) for name in files.list_folder(folder).files]
     oldest_us = min((oldest for _, _, oldest in waiting if oldest is not None), default=None)
     return QueueStats(
         messages=sum(messages for messages, _, _ in waiting),

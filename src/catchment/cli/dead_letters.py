@@ -1,0 +1,138 @@
+"""`catchment dead-letters`: what could not be loaded, seen, mended and retried."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import BinaryIO
+
+import click
+import msgspec
+
+from catchment.cli.exits import ExitCode
+from catchment.cli.parts import warehouse_of
+from catchment.cli.project import with_project
+from catchment.config import Project
+from catchment.errors import UsageError
+from catchment.load.corrections import Letter, Outcome, open_letters, settle
+
+
+@click.group(name="dead-letters")
+def dead_letters() -> None:
+    """See, mend and retry what could not be loaded."""
+
+
+@dead_letters.command(name="list")
+@with_project
+@click.argument("table", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line.")
+def list_(project: Project, table: str | None, limit: int, is_json: bool) -> int:
+    """List the dead letters that nobody has settled; of TABLE alone, where given. Exit code 3 if there are any."""
+    with warehouse_of(project) as warehouse:
+        letters = open_letters(warehouse, table=table, limit=limit)
+    for letter in letters:
+        if is_json:
+            click.echo(msgspec.json.encode(_described(letter)).decode())
+        else:
+            moment = f"{letter.received_at:%Y-%m-%d %H:%M:%S}"
+            click.echo(f"{letter.id[:12]}  {moment}  {letter.table or '-'}  {letter.reason}: {letter.detail}")
+    if not is_json:
+        click.echo(f"({len(letters)} dead letters)", err=True)
+    return ExitCode.NOT_WELL if letters else ExitCode.DONE
+
+
+@dead_letters.command()
+@with_project
+@click.argument("letter")
+@click.option("--bytes", "only_bytes", is_flag=True, help="Print the bytes alone, as they were received.")
+def show(project: Project, letter: str, only_bytes: bool) -> None:
+    """Show one dead LETTER, named by its id or the beginning of it."""
+    found = _one(project, letter)
+    if only_bytes:
+        sys.stdout.buffer.write(found.body)
+        sys.stdout.buffer.flush()
+        return
+    for name, value in _described(found).items():
+        click.echo(f"{name + ':':<14} {value}")
+    click.echo(found.body.decode(errors="backslashreplace"))
+
+
+@dead_letters.command()
+@with_project
+@click.argument("letters", nargs=-1)
+@click.option("--table", help="All of this table.")
+@click.option("--mended", type=click.File("rb"), metavar="FILE", help="The record to send in place of the one LETTER.")
+def retry(project: Project, letters: tuple[str, ...], table: str | None, mended: BinaryIO | None) -> None:
+    """Send dead LETTERS again, as they were or mended.
+
+    Each keeps its id and received_at. It is loaded, or becomes a dead letter once more.
+    """
+    body = mended.read() if mended is not None else None
+    if body is not None and (len(letters) != 1 or table):
+        raise UsageError("--mended goes with exactly one letter", "catchment dead-letters retry LETTER --mended FILE")
+    _settle(project, letters, table, "retried", body)
+
+
+@dead_letters.command()
+@with_project
+@click.argument("letters", nargs=-1)
+@click.option("--table", help="All of this table.")
+def discard(project: Project, letters: tuple[str, ...], table: str | None) -> None:
+    """Settle dead LETTERS without loading them. They stay in catchment.dead_letters and in the archive."""
+    _settle(project, letters, table, "discarded", None)
+
+
+@dead_letters.command()
+@with_project
+@click.argument("table")
+def resume(project: Project, table: str) -> None:
+    """Go on loading TABLE, which halted because too much of it was rejected.
+
+    What was archived until now is loaded whatever its share of rejected records.
+    """
+    with warehouse_of(project) as warehouse:
+        if not any(halt.table == table and halt.resumed_at is None for halt in warehouse.halts()):
+            raise UsageError(f"loading of {table} has not halted", "catchment status shows which has")
+        warehouse.resume(table)
+    click.echo(f"{table} goes on within a minute, where catchment up runs")
+
+
+def _settle(
+    project: Project, letters: tuple[str, ...], table: str | None, outcome: Outcome, mended: bytes | None
+) -> None:
+    if bool(letters) == bool(table):
+        raise UsageError("name letters, or --table, and not both", "catchment dead-letters list")
+    if table:
+        with warehouse_of(project) as warehouse:
+            found = open_letters(warehouse, table=table)
+    else:
+        found = [_one(project, letter) for letter in letters]
+    with contextlib.closing(project.queue.open()) as queue:
+        for letter in found:
+            settle(queue, letter, outcome, mended)
+    click.echo(f"{len(found)} {outcome}")
+
+
+def _one(project: Project, letter: str) -> Letter:
+    with warehouse_of(project) as warehouse:
+        found = open_letters(warehouse, letter=letter, limit=2)
+    if not found:
+        raise UsageError(f"no open dead letter's id begins with {letter!r}", "catchment dead-letters list")
+    if len(found) > 1:
+        raise UsageError(f"the ids of several dead letters begin with {letter!r}", "write more of the id")
+    return found[0]
+
+
+def _described(letter: Letter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "table": letter.table,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "origin": letter.origin,
+        "received_at": letter.received_at,
+        "source": letter.source,
+        "record_id": letter.record_id,
+        "bytes": len(letter.body),
+    }

@@ -1,0 +1,58 @@
+"""`catchment replay`: rows that a table lacks, from the archive."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from catchment.cli.parts import warehouse_of
+from catchment.cli.project import with_project
+from catchment.config import Project
+from catchment.errors import Malformed, UsageError
+from catchment.load.guard import Memory
+from catchment.load.halts import Halts
+from catchment.load.loader import Loader
+from catchment.load.replay import Replayed
+from catchment.load.replay import replay as replay_table
+from catchment.record import check_table
+
+
+@click.command()
+@with_project
+@click.argument("table")
+@click.option("--since", metavar="TIME", help="Received at this time or later, such as 2026-11-23T10:00:00Z.")
+@click.option("--until", metavar="TIME", help="Received before this time.")
+def replay(project: Project, table: str, since: str | None, until: str | None) -> None:
+    """Load rows of TABLE that the archive has and the table lacks.
+
+    Safe to repeat and to stop: what is there already is not added twice, and what was deleted stays so.
+    """
+    try:
+        check_table(table)
+    except Malformed as error:
+        raise UsageError(error.detail, "name it as schema.table") from None
+    archive = project.archive.open()
+    with warehouse_of(project) as warehouse:
+        halts = Halts(warehouse, project.load)
+        loader = Loader(warehouse, archive, Memory(), halts)
+        done = replay_table(loader, archive, table, since=_moment(since), until=_moment(until), progress=_progress)
+    click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
+    if done.damaged:
+        raise click.ClickException(f"{done.damaged} files of the archive are damaged and were left out")
+
+
+def _progress(done: Replayed) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{done.records:,} records read, {done.inserted:,} rows added", nl=False, err=True)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time", "write it as 2026-11-23T10:00:00Z, or as 2026-11-23") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,41 @@
+"""`catchment restore`: the warehouse again from the archive."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from catchment.cli.parts import open_here
+from catchment.cli.project import with_project
+from catchment.config import Project
+from catchment.errors import UsageError, WarehouseDown
+from catchment.load.guard import Memory
+from catchment.load.halts import Halts
+from catchment.load.loader import Loader
+from catchment.load.sweep import InFlight, Sweep
+from catchment.service import Stop
+
+
+@click.command()
+@with_project
+@click.option("--from-archive", is_flag=True, required=True, help="Load everything that the archive has.")
+def restore(project: Project, from_archive: bool) -> None:
+    """Bring every table back from the archive.
+
+    Loads what the warehouse's ledger lacks: all of it, where the warehouse is gone. Stop `catchment up` first;
+    it also does this by itself, in the background, when it starts.
+    """
+    archive = project.archive.open()
+    try:
+        warehouse = open_here(project)
+    except WarehouseDown as error:
+        raise UsageError(error.message, "stop `catchment up` first: it restores by itself as it runs") from None
+    with contextlib.closing(warehouse):
+        loader = Loader(warehouse, archive, Memory(), Halts(warehouse, project.load))
+        sweep = Sweep(loader, archive, InFlight())
+        batches = sweep.everything(Stop())
+        warehouse.tidy()
+    click.echo(f"{batches:,} batches loaded from the archive")
+    if sweep.damaged:
+        raise click.ClickException(f"{len(sweep.damaged)} files of the archive are damaged: catchment doctor")

@@ -1,0 +1,162 @@
+"""`catchment status`: what runs, and how far behind it is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from catchment import presence
+from catchment.cli.exits import ExitCode
+from catchment.cli.parts import unloaded_batches, warehouse_of
+from catchment.cli.project import with_project
+from catchment.config import Project
+from catchment.errors import CatchmentError
+from catchment.queues import QueueStats
+from catchment.warehouses import Halt, Warehouse
+
+
+class Service(msgspec.Struct):
+    """One service; `address` is where it is reached, null for one that nobody calls."""
+
+    name: str
+    pid: int | None
+    state: str
+    address: str | None
+
+
+class Table(msgspec.Struct):
+    """One loaded table."""
+
+    table: str
+    rows: int
+    last_received_at: datetime | None
+    last_loaded_at: datetime | None
+    halted: str | None = None
+    """Why its loading has stopped."""
+
+
+class Status(msgspec.Struct):
+    """The contract of `status --json`; counts are null where unknown."""
+
+    services: list[Service]
+    queue: QueueStats
+    unloaded_batches: int | None
+    tables: list[Table]
+    dead_letters: int | None
+    problems: list[str]
+
+
+@click.command()
+@with_project
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+def status(project: Project, is_json: bool) -> int:
+    """Show what runs and how far behind it is.
+
+    Exit code 3 if a service that should run does not, a table is halted, or a part cannot be asked.
+    """
+    found = look(project)
+    if is_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        _show(found)
+    is_well = not found.problems and all(s.state in {"ready", "stopped"} for s in found.services)
+    return ExitCode.DONE if is_well else ExitCode.NOT_WELL
+
+
+def look(project: Project) -> Status:
+    """The project's state as of now. What cannot be asked becomes a problem, not an error."""
+    problems: list[str] = []
+    services = [
+        Service(state.name, state.pid, state.state, state.address) for state in presence.services(project.runtime)
+    ]
+    stats = QueueStats()
+    try:
+        with contextlib.closing(project.queue.open()) as queue:
+            stats = queue.stats()
+    except CatchmentError as error:
+        problems.append(f"queue: {error.message}")
+    found = Status(services, stats, None, [], None, problems)
+    if not project.runtime.exists():
+        return found  # nothing ever ran: asking would make an empty warehouse
+    try:
+        with warehouse_of(project) as warehouse:
+            halts = {halt.table: halt for halt in warehouse.halts() if halt.resumed_at is None}
+            found.tables = tables(warehouse, halts)
+            found.dead_letters = _count(warehouse, "SELECT count(*) FROM catchment.open_dead_letters")
+            found.unloaded_batches = unloaded_batches(project.archive.open(), warehouse)
+            problems += [f"{halt.table}: loading has halted: {halt.reason}" for halt in halts.values()]
+    except CatchmentError as error:
+        problems.append(f"warehouse: {error.message}")
+    return found
+
+
+def tables(warehouse: Warehouse, halts: dict[str, Halt]) -> list[Table]:
+    """Every loaded table with its counts, by name."""
+    names = [
+        (schema, name)
+        for schema, name in _rows(
+            warehouse,
+            "SELECT table_schema, table_name FROM information_schema.columns "
+            "WHERE column_name = '_received_at' AND table_schema <> 'catchment' ORDER BY 1, 2",
+        )
+    ]
+    if not names:
+        return []
+    counts = " UNION ALL ".join(
+        f'SELECT \'{schema}.{name}\', count(*), max(_received_at), max(_loaded_at) FROM "{schema}"."{name}"'
+        for schema, name in names
+    )
+    rows = _rows(warehouse, f"SELECT * FROM ({counts}) ORDER BY 1")
+    return [
+        Table(table, count, received_at, loaded_at, halts[table].reason if table in halts else None)
+        for table, count, received_at, loaded_at in rows
+    ]
+
+
+def _rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
+    import nanoarrow
+
+    return list(nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples())
+
+
+def _count(warehouse: Warehouse, sql: str) -> int:
+    return int(_rows(warehouse, sql)[0][0])
+
+
+def _show(found: Status) -> None:
+    click.echo("Services")
+    for service in found.services:
+        pid = f"pid {service.pid}" if service.pid else ""
+        click.echo(f"  {service.name:<10} {service.state:<11} {pid:<12} {service.address or ''}".rstrip())
+    if not found.services:
+        click.echo("  none has run yet: catchment up")
+    queue = found.queue
+    oldest = f", the oldest for {queue.oldest_s:.1f} s" if queue.oldest_s else ""
+    click.echo(f"Queue      {_number(queue.messages)} messages, {_number(queue.bytes)} bytes{oldest}")
+    click.echo(f"Unloaded   {_number(found.unloaded_batches)} batches")
+    click.echo(f"Dead       {_number(found.dead_letters)} letters")
+    click.echo("Tables")
+    width = max((len(table.table) for table in found.tables), default=0)
+    for table in found.tables:
+        click.echo(f"  {table.table:<{width}} {table.rows:>14,} rows   last received {_ago(table.last_received_at)}")
+    for problem in found.problems:
+        click.echo(f"! {problem}", file=sys.stderr)
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{max(seconds, 0)} s ago"

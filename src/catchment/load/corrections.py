@@ -1,0 +1,110 @@
+"""What becomes of dead letters: sent again as they were or mended, or discarded.
+
+Both are records like any other, through the queue into the archive: so that neither a crash nor a restore from the
+archive brings back what was settled.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from catchment import record
+from catchment.errors import Malformed, UsageError
+from catchment.pack import is_packed, packs
+from catchment.queues import Queue
+from catchment.record import CORRECTIONS, Record, Stamp
+from catchment.warehouses import Warehouse
+
+Outcome = Literal["retried", "discarded"]
+
+_COLUMNS = "_id, table_name, reason, detail, origin, _received_at, record_source, record_id, bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One open dead letter. `body` is what was received: a stamped record's line, or a message."""
+
+    id: str
+    table: str
+    reason: str
+    detail: str
+    origin: str
+    received_at: datetime
+    source: str
+    record_id: str
+    body: bytes
+
+
+def open_letters(
+    warehouse: Warehouse, *, table: str | None = None, letter: str | None = None, limit: int | None = None
+) -> list[Letter]:
+    """The letters that nobody has settled, the oldest first; those whose id begins with `letter`."""
+    rows = _rows(
+        warehouse,
+        f"SELECT {_COLUMNS} FROM catchment.open_dead_letters WHERE ($1::VARCHAR IS NULL OR table_name = $1) "
+        "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) ORDER BY _received_at, _id LIMIT $3",
+        [table, letter, limit if limit is not None else 2**62],
+    )
+    return [
+        Letter(id_, table, reason, detail, origin, received_at, source or "", record_id or "", base64.b64decode(body))
+        for id_, table, reason, detail, origin, received_at, source, record_id, body in rows
+    ]
+
+
+def _rows(warehouse: Warehouse, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    import nanoarrow
+
+    return list(nanoarrow.ArrayStream(warehouse.query(sql, params)).iter_tuples())
+
+
+def settle(queue: Queue, letter: Letter, outcome: Outcome, mended: bytes | None = None) -> None:
+    """Publish what settles a letter; durable when it returns, in force once it is loaded.
+
+    To retry sends `mended` (a record as JSON) or the letter's own bytes again, under the id and received_at that
+    the record had. Raises `UsageError` for a mended record that is none.
+    """
+    messages = [_correction(letter, outcome)]
+    if outcome == "retried":
+        messages.insert(0, _again(letter, mended))
+    queue.publish(messages)
+
+
+def _again(letter: Letter, mended: bytes | None) -> bytes:
+    if mended is None and is_packed(letter.body):
+        return letter.body
+    try:
+        sent = record.decode(mended if mended is not None else letter.body)
+    except Malformed as error:
+        if mended is not None:
+            raise UsageError(f"the mended record is none: {error.detail}", "catchment schema record") from None
+        return letter.body  # as it was: perhaps a newer Catchment knows it
+    stamp = Stamp(letter.received_at, letter.source or "queue", identity=letter.id)
+    kept = msgspec.structs.replace(
+        sent,
+        id=letter.record_id or sent.id,
+        source=letter.source or sent.source,
+        received_at=sent.received_at or letter.received_at,
+    )
+    line = stamp.line(kept)
+    (packed,) = packs(line.table, [line])
+    return packed
+
+
+def _correction(letter: Letter, outcome: Outcome) -> bytes:
+    data = {
+        "dead_letter": letter.id,
+        "outcome": outcome,
+        "table_name": letter.table,
+        "record_source": letter.source,
+        "record_id": letter.record_id,
+    }
+    line = Stamp(record.now(), "catchment").line(
+        Record(table=CORRECTIONS, data=msgspec.Raw(msgspec.json.encode(data)))
+    )
+    (packed,) = packs(CORRECTIONS, [line])
+    return packed
