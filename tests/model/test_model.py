@@ -19,7 +19,7 @@ FAILING_SEEDS = {
     "search": 0,
     "early": 0,
     "early looked up in replay": 7,
-    "early's horizon": 27,
+    "wide search of old batches": 27,
     "table lock": 9,
     "reading after the lock": 7,
     "repeated guard": 66,
