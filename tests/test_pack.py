@@ -278,6 +278,17 @@ def test_a_header_that_lies_about_the_length(length: int) -> None:
     refused(assemble(header, compress(plain_of(lines))) + build(TABLE, lines))
 
 
+@pytest.mark.parametrize("tables", [None, frozenset({"web.other"})])
+def test_a_file_whose_header_lies_beyond_all_bounds(tmp_path: Path, tables: frozenset[str] | None) -> None:
+    """Neither the memory nor the position is tried."""
+    lines = make_lines(3)
+    frame = compress(plain_of(lines))
+    path = tmp_path / "packs.zst"
+    path.write_bytes(assemble(msgspec.structs.replace(header_of(lines, frame), bytes=2**63), frame))
+    with path.open("rb") as file, pytest.raises(Malformed, match="out of range"):
+        list(read_file(file, tables))
+
+
 def test_a_header_whose_frame_is_two() -> None:
     lines = make_lines(4)
     twice = compress(plain_of(lines[:2])) + compress(plain_of(lines[2:]))
@@ -332,7 +343,7 @@ HEADERS = [
     b'{"v":1}',
     b'{"v":"1"}',
     b'\xff{"v":1}',
-    b"[" * 100_000,
+    b'{"v":1,"x":' + b"[" * 100_000,
 ]
 
 
