@@ -388,6 +388,7 @@ def test_a_stamped_record_is_a_record_and_stamping_it_again_changes_nothing(
 def test_white_space_between_tokens_goes_and_nothing_else() -> None:
     pretty = b'{\r\n\t"a" : 1.0e5,\n "b\\n\\u0041": "x  \\/ y",\r "c": [ 1 , 2 ]\n}'
     assert one_line(msgspec.Raw(pretty)) == b'{"a":1.0e5,"b\\n\\u0041":"x  \\/ y","c":[1,2]}'
+    assert one_line(msgspec.Raw(b'{"a":1,\r"b":2}')) == b'{"a":1,"b":2}'
     assert one_line(msgspec.Raw(b'{ "a" : 1 }')) == b'{ "a" : 1 }'
 
 
@@ -502,6 +503,7 @@ def test_received_at_as_given_counts() -> None:
 
 @given(moments, st.none() | moments, st.none() | texts.filter(bool))
 @example(datetime.min.replace(tzinfo=UTC), None, "7")
+@example(datetime.min.replace(tzinfo=UTC), None, None)
 @example(NOON, datetime.min.replace(tzinfo=timezone(timedelta(hours=-8))), "7")
 @example(NOON, datetime.max.replace(tzinfo=UTC), None)
 def test_any_time_can_be_stamped(received_at: datetime, own: datetime | None, given_id: str | None) -> None:

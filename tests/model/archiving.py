@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.model.loading import load, settle
-from tests.model.parts import WINDOW, File, Process, Record, Table, World
+from tests.model.parts import EARLY_KEPT, File, Process, Record, Table, World
 from tests.model.publishing import publish
 
 
@@ -50,13 +50,12 @@ def forget(world: World) -> None:
 
 
 def tidy(world: World) -> None:
-    """Entries of `early` older than any retry, and a horizon that says so."""
+    """Removes the entries of `early` that are older than any retry."""
     warehouse = world.warehouse
-    horizon = max(warehouse.horizon, world.now - 2 * WINDOW)
-    kept = {(ident, received_at) for ident, received_at in warehouse.early if received_at >= horizon}
+    kept = {entry for entry in warehouse.early if entry[1] >= world.now - EARLY_KEPT}
     if kept != warehouse.early:
         world.say("early forgets", sorted(ident for (_, ident), _ in warehouse.early - kept))
-    warehouse.early, warehouse.horizon = kept, horizon
+    warehouse.early = kept
 
 
 def caretaker(world: World, me: str) -> Process:

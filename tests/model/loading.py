@@ -116,7 +116,7 @@ def load(
             plan = _guard(world, table, records)
         if "reading after the lock" in on:
             write = _plan_rows(world, table, records, past_ledger)
-        dead = _new_letters(world.warehouse, records)
+        dead = _new_letters(world.warehouse, table, records)
         yield  # the reads are over; now all at once:
         warehouse = world.warehouse
         write()
@@ -136,9 +136,13 @@ def _guard(world: World, table: Table, records: Iterable[Record]) -> bool:
     return world.warehouse.text.get(table, False) or any(isinstance(x.value, str) for x in records)
 
 
-def _new_letters(warehouse: Warehouse, records: Iterable[Record]) -> list[Record]:
-    """The batch's bad records, once each, that the warehouse has no letter of."""
-    known = {letter.ident for letter in warehouse.dead}
+def _new_letters(warehouse: Warehouse, table: Table, records: Iterable[Record]) -> list[Record]:
+    """The batch's bad records, once each, that the warehouse has no letter of.
+
+    What was no record at all lies in a table of its own and is searched for like any row.
+    """
+    start = min((min(x.not_before, x.received_at) for x in records), default=0) if table == "dead_letters" else 0
+    known = {letter.ident for letter in warehouse.dead if letter.received_at >= start}
     return list({x.ident: x for x in records if x.bad and x.ident not in known}.values())
 
 
@@ -159,7 +163,7 @@ def _new_rows(world: World, records: Sequence[Record], past_ledger: bool) -> Cal
     warehouse, on = world.warehouse, world.on
     start = min((min(x.not_before, x.received_at) for x in records), default=0)
     lowest = min((x.received_at for x in records), default=0)
-    if "early's horizon" in on and lowest - WINDOW < warehouse.horizon:
+    if "wide search of old batches" in on and lowest < world.now - WINDOW:
         start = min(start, lowest - WINDOW)
     seen: set[Ident] = set()
     if "search" in on:

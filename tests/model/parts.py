@@ -16,6 +16,8 @@ MARGIN = 5
 WINDOW = 7 * 1440
 CLIENT_GIVES_UP = WINDOW - 2 * 1440
 """A client retries less long than the window, by more than any collector's clock is wrong."""
+EARLY_KEPT = 2 * WINDOW
+"""As the model reads the clock in the transaction; whoever reads it up to a window sooner keeps them one more."""
 LATE = 60
 """A record whose not_before lies further back is archived apart."""
 
@@ -91,8 +93,6 @@ class Warehouse:
 
     rows: list[Record] = field(default_factory=list)
     early: set[tuple[Ident, int]] = field(default_factory=set)
-    horizon: int = 0
-    """Entries of `early` received before it may be gone."""
     keyed: dict[str, Record] = field(default_factory=dict)
     tombstones: dict[str, tuple[int, str]] = field(default_factory=dict)
     dead: list[Record] = field(default_factory=list)
@@ -110,7 +110,6 @@ class Warehouse:
         return Warehouse(
             list(self.rows),
             set(self.early),
-            self.horizon,
             dict(self.keyed),
             dict(self.tombstones),
             list(self.dead),

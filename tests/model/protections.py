@@ -9,8 +9,8 @@ PROTECTIONS = {
     "early": "rows stamped before their own not_before (a fast clock) are noted; every search looks there, too",
     "early looked up in replay": "an entry of `early` proves a row in ordinary loads; in replay, where rows may "
     "be missing, only if the row it points at is there",
-    "early's horizon": "whoever removes old entries of `early` leaves a horizon behind; a batch with records "
-    "within the window of it searches the whole window",
+    "wide search of old batches": "entries of `early` are removed when no retry can come; a batch with records "
+    "older than the window (a backlog, a restore) does without them and searches a whole window further back",
     "table lock": "one transaction a table at a time",
     "reading after the lock": "the transaction reads nothing before it holds the lock",
     "repeated guard": "if the columns have changed since the guard ran, it runs again under the lock",
