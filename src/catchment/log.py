@@ -113,22 +113,19 @@ def setup(service: str, *, level: str | None = None, stream: IO[str] | None = No
     _catch_uncaught(service)
 
 
+hide = remember
+"""Never show this text again, from this moment on and in every thread."""
+
+mask = redact
+"""The text with every hidden one replaced."""
+
+
 def look(stream: IO[str]) -> Literal["human", "json"]:
     """How lines on this stream are to look. Raises `UsageError` for a format that does not exist."""
     wanted = os.environ.get(FORMAT_ENV) or ("human" if stream.isatty() else "json")
     if wanted not in ("human", "json"):
         raise UsageError(f"{FORMAT_ENV}={wanted} is no format", "use human or json")
     return cast(Literal["human", "json"], wanted)
-
-
-def hide(secret: str) -> None:
-    """Never show `secret` again, from this moment on and in every thread; see `catchment.secret`."""
-    remember(secret)
-
-
-def mask(text: str) -> str:
-    """The text with every remembered secret replaced."""
-    return redact(text)
 
 
 class _Handler(logging.StreamHandler[IO[str]]):

@@ -56,6 +56,10 @@ class Supervisor:
     who consumes. `on_ready` is called once, when all are ready for the first time.
     """
 
+    _life_fd: int
+    _woken: Wakeups
+    _selector: selectors.BaseSelector
+
     def __init__(
         self,
         runtime: Path,
@@ -103,9 +107,6 @@ class Supervisor:
         if self._refusal:
             raise self._refusal
         return self._exit_code
-
-    _woken: Wakeups
-    _selector: selectors.BaseSelector
 
     def _supervise(self) -> None:
         while not self._stopping or any(process.alive for process in self._children):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from catchment import log, secret
+from catchment import log
 from catchment.errors import UsageError
 from catchment.secret import MASK
 
@@ -42,8 +42,8 @@ class Lines:
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave logging, the hooks and the secrets as they were."""
-    monkeypatch.setattr(secret, "_forms", set())
-    monkeypatch.setattr(secret, "_pattern", None)
+    monkeypatch.setattr("catchment.secret._forms", set())
+    monkeypatch.setattr("catchment.secret._pattern", None)
     for owner, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(owner, hook, getattr(owner, hook))
     root, ours = logging.getLogger(), logging.getLogger("catchment")
@@ -164,7 +164,7 @@ def test_nobody_forges_a_line_or_moves_the_cursor(human: Lines) -> None:
     assert [line.split()[3].partition(":")[0] for line in starts] == ["got", "(library)", "failed"]
 
 
-SECRETS = ["p@ss word/+%&", 'quo"te\\back', "ünïcödé €", "abc", "12345", "two\nlines of it", "longer-abc-longer"]
+SECRETS = ["p@ss word/+%&", 'quo"te\\back', "ünïcödé €", "abcd", "12345", "two\nlines of it", "longer-abcd-longer"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -177,7 +177,12 @@ def test_no_secret_is_shown_however_it_comes(look: str, secret: str, monkeypatch
         log.hide(other)
     write = log.get_log("load")
     write.info(f"connecting with {secret}", secret=secret, url=f"amqp://me:{quote(secret, safe='')}@host/")
-    write.info("nested", config={"password": secret, secret: [secret.encode()]}, shown=repr(secret))
+    write.info(
+        "nested",
+        config={"password": secret, secret: [secret.encode()]},
+        shown=repr(secret),
+        raw=repr(secret.encode()),
+    )
     write.info("encoded", body=json.dumps({"key": secret}), number=int(secret) if secret.isdigit() else 0)
     logging.getLogger("library").warning("sent %r", secret)
     try:
@@ -191,7 +196,8 @@ def test_no_secret_is_shown_however_it_comes(look: str, secret: str, monkeypatch
     write.error("user's mistake", exc=UsageError(f"{secret} is wrong", f"do not use {secret}"))
     shown = lines.text() if look == "human" else "\n".join(map(repr, _strings(lines.json())))
     assert MASK in shown
-    for form in (secret, quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+    escaped = repr(secret)[1:-1], repr(secret.encode())[2:-1], json.dumps(secret)[1:-1]
+    for form in (secret, quote(secret, safe=""), *escaped):
         assert not re.search(rf"(?<!\w){re.escape(form)}(?!\w)", shown)
         assert not re.search(rf"(?<!\w){re.escape(form)}(?!\w)", lines.text())
 
@@ -215,15 +221,6 @@ def test_a_secret_that_begins_another_leaves_no_rest_of_it(lines: Lines) -> None
     log.hide("password-of-the-other")
     log.get_log("load").info("two", values=["password", "password-of-the-other"])
     assert lines.json()[0]["values"] == [MASK, MASK]
-
-
-def test_nothing_is_no_secret_and_a_short_one_spares_other_words(lines: Lines) -> None:
-    log.hide("")
-    log.hide("  ")
-    log.hide("5432")
-    log.get_log("load").info("5432 cats", value="54321")
-    [line] = lines.json()
-    assert (line["event"], line["value"]) == ("*** cats", "54321")
 
 
 def test_what_nobody_caught_is_masked_as_well(lines: Lines) -> None:
@@ -265,7 +262,9 @@ def test_a_process_shows_no_secret_to_its_end() -> None:
 def test_a_terminal_gets_human_lines_and_colour() -> None:
     ours, theirs = pty.openpty()
     program = "from catchment import log; log.setup('load'); log.get_log('load').error('failed', rows=3)"
-    env = {key: value for key, value in os.environ.items() if key not in (log.LEVEL_ENV, log.FORMAT_ENV, "NO_COLOR")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in (log.LEVEL_ENV, log.FORMAT_ENV, "NO_COLOR")
+    }
     subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, env=env)
     shown = os.read(ours, 1000).decode()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \x1b\[31merror  \x1b\[0m load: failed rows=3\r\n", shown)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
+import subprocess
+import sys
+import termios
 import time
 
 import psutil
 import pytest
 
 from catchment import presence
-from tests.service.conftest import PATIENCE_S, Programs, runs, until
+from tests.service.conftest import PATIENCE_S, PROGRAM, Programs, runs, until
 
 
 def test_everything_is_ready_soon_and_its_addresses_are_told(programs: Programs) -> None:
@@ -184,3 +189,29 @@ def _mapped(pid: int) -> list[str]:
         return [mapping.path for mapping in psutil.Process(pid).memory_maps()]
     except (AttributeError, psutil.AccessDenied):  # macOS tells it to root alone
         return []
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_children_through_the_supervisor_alone(programs: Programs) -> None:
+    ours, theirs = pty.openpty()
+    program = [sys.executable, str(PROGRAM), "up", str(programs.runtime), "collect=plain", "load=plain"]
+    up = subprocess.Popen(
+        program,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no thread runs here
+    )
+    os.close(theirs)
+    try:
+        programs.ready("collect", "load")
+        os.write(ours, b"\x03")
+        assert up.wait(PATIENCE_S) == 0
+        assert programs.file("drained").split() == ["collect", "load"]
+        shown = os.read(ours, 100_000).decode()
+        assert " info    load: running mode=plain" in shown, "children write for people too"
+        assert '"event"' not in shown
+    finally:
+        up.kill()
+        up.wait()
+        os.close(ours)

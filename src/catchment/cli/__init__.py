@@ -22,6 +22,8 @@ COMPLETE_VARIABLE = "_CATCHMENT_COMPLETE"
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("catchment.cli.init:init", "Make an empty project."),
+    "up": ("catchment.cli.up:up", "Run everything, embedded."),
+    "run": ("catchment.cli.run:run", "Run one or more services in this process."),
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),
     "doctor": ("catchment.cli.doctor:doctor", "Check that every configured part can be reached."),
     "schema": ("catchment.cli.schema:schema", "Print JSON Schemas."),
