@@ -218,6 +218,14 @@ def test_rotated_files_are_read_in_order_while_their_publisher_lives(queue: Sqli
         assert received == sent
 
 
+def test_a_message_too_large_for_now_is_not_overtaken_by_the_next_file(queue: SqliteQueue, tmp_path: Path) -> None:
+    with closing(SqliteQueue(Config(rotate_bytes=1_000), tmp_path)) as publisher:
+        publisher.publish([b"1", b"2" * 2_000])
+        publisher.publish([b"3"])
+        received = [queue.receive(100, 1) for _ in range(3)]
+    assert [message.body[:1] for message in messages_of(filter(None, received))] == [b"1", b"2", b"3"]
+
+
 @pytest.mark.parametrize("step", range(6))
 def test_a_crash_while_removing_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int

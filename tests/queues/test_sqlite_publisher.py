@@ -92,7 +92,7 @@ def publish_in_threads(queue: SqliteQueue, count: int) -> tuple[list[threading.T
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=publish, args=(number,)) for number in range(count)]
+    threads = [threading.Thread(target=publish, args=(number,), daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     return threads, errors
@@ -101,7 +101,7 @@ def publish_in_threads(queue: SqliteQueue, count: int) -> tuple[list[threading.T
 def test_who_comes_during_a_commit_shares_the_next_one(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.publish([b"first file is there"])
     gate = Gate(monkeypatch)
-    first = threading.Thread(target=queue.publish, args=([b"first"],))
+    first = threading.Thread(target=queue.publish, args=([b"first"],), daemon=True)
     first.start()
     assert gate.reached.wait(PATIENCE_S)
     others, errors = publish_in_threads(queue, 7)
@@ -117,7 +117,7 @@ def test_who_comes_during_a_commit_shares_the_next_one(queue: SqliteQueue, monke
 def test_each_thread_of_a_failed_commit_hears_of_it(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.publish([b"before"])
     gate = Gate(monkeypatch)
-    first = threading.Thread(target=queue.publish, args=([b"first"],))
+    first = threading.Thread(target=queue.publish, args=([b"first"],), daemon=True)
     first.start()
     assert gate.reached.wait(PATIENCE_S)
     others, errors = publish_in_threads(queue, 3)
