@@ -141,6 +141,11 @@ def test_a_bad_line_keeps_its_number_so_that_others_keep_their_ids(write: Any) -
     assert str(letter.id).endswith(":2:test.rows")
 
 
+def test_line_numbers_count_the_skipped_ones(write: Any) -> None:
+    outcome = send_csv(write("made by\na tool\na,b\n1,2\n3\n"), Options(delimiter=",", skip=2))
+    assert outcome.letters[0]["origin"] == "file t.csv line 5"
+
+
 def test_records_across_blocks(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     content = 'a,b\r\n"x\r\n""y""",1\r\n\r\né,2\r\n"","z\n\n"\r\n1,2,3\r\n'
     whole = send_csv(write(content), Options(delimiter=","))

@@ -15,7 +15,9 @@ from tests.send.harness import send_as
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "odd [1]*'name.parquet"
+    """A name that DuckDB would take for a pattern, and another file that fits it."""
+    write(tmp_path / "odd other 'name.parquet", "SELECT 'wrong' AS file")
+    return tmp_path / "odd *'name.parquet"
 
 
 def write(path: Path, select: str) -> Path:

@@ -161,7 +161,7 @@ class Reader:
         return Chunk(columns, numbers, lines, raw, bad, self._at_bytes)
 
     def _read_on(self) -> bool:
-        """Add the next block to the text. False at the end of the file, which no record may lie across."""
+        """Add at least one block to the text. False at the end of the file, which no record may lie across."""
         block = next(self._blocks, None)
         if block is None and not self._text.strip("\r\n"):
             return False
@@ -173,14 +173,22 @@ class Reader:
                 f"{self._name} line {line:,}: a quote ({quote}) opens in this record and none closes it",
                 _OWN_MARKS,
             )
-        text = block.lines
+        pieces = [self._text]
+        wanted = 2 * len(self._text)  # a record over many blocks is looked at anew a few times, not once a block
+        while block is not None:
+            pieces.append(self._behind_skipped(block.lines))
+            wanted -= len(pieces[-1])
+            self._at_bytes = block.at_bytes
+            block = next(self._blocks, None) if wanted > 0 else None
+        self._text = "".join(pieces)
+        return True
+
+    def _behind_skipped(self, text: str) -> str:
         while self._skip and text:
             _, _, text = text.partition("\n")
             self._skip -= 1
             self._line += 1
-        self._text += text
-        self._at_bytes = block.at_bytes
-        return True
+        return text
 
 
 def _miscount(count: int, width: int) -> str:
@@ -312,7 +320,7 @@ def _closing_quote(text: str, at: int, dialect: Dialect) -> int | None:
         elif text[mark] == quote:
             return mark
         else:
-            at = mark + 2 if following and following in {quote, escape} else mark + 1
+            at = mark + 2  # what follows an escape closes nothing
     return None
 
 
