@@ -434,6 +434,9 @@ def test_stopping_takes_the_files_along_and_twice_is_fine(tiny: TinyWarehouse, r
     assert [path.name for path in runtime.iterdir()] == ["warehouse.duckdb"]
     with pytest.raises(WarehouseDown):
         remote.shape("a.b")
+    server.start()
+    assert remote.shape("a.b").version == 3
+    server.stop()
     remote.close()
 
 

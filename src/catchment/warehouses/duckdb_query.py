@@ -65,6 +65,8 @@ ACTING_FUNCTIONS = frozenset(
 """Functions of DuckDB 2.0 that change something, reach into memory or hide SQL; a test notices new ones."""
 
 _KINDS = {StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI}
+MAX_SQL_CHARACTERS = 256 * 1024
+"""Planning can't be interrupted, and 20,000 SELECTs in a UNION take minutes of it."""
 _INTERRUPT_EVERY_S = 0.05
 _MESSAGE_CHARACTERS = 600
 
@@ -115,6 +117,10 @@ def run_query(
 
 def _statement(cursor: DuckDBPyConnection, sql: str) -> tuple[str, StatementType]:
     """The one statement of `sql` and its kind."""
+    if len(sql) > MAX_SQL_CHARACTERS:
+        raise UsageError(
+            f"a query of {len(sql):,} characters; at most {MAX_SQL_CHARACTERS:,} are taken", "use parameters"
+        )
     try:
         statements = cursor.extract_statements(sql)
         kinds = [statement.type for statement in statements]
@@ -288,6 +294,8 @@ def explained(error: Exception) -> CatchmentError:
         return _not_reading("a statement that writes")
     if "file system operations are disabled" in message:
         return UsageError(_short(message), "a query reads tables, and the files of the archive")
+    if "to type DECIMAL(38,0) failed" in message:
+        return UsageError(_short(message), "CAST it to VARCHAR or DOUBLE: Arrow's integers end at 38 digits")
     if "No space left" in message:
         return StorageError(_short(message), "free some space: a large sort or join is kept on disk meanwhile")
     if message.startswith("Out of Memory"):

@@ -83,9 +83,10 @@ class WarehouseServer:
             return
         listener.draining = True
         self._forget(listener)
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             listener.shutdown()
-            self._thread.join()
+            thread.join()
         listener.server_close()
         listener.traffic.drain(drain_s)
 
