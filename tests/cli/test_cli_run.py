@@ -60,9 +60,7 @@ def test_an_unknown_service_is_named_with_the_nearest(catchment: Catchment, proj
     assert "there is no service 'faling'\n  Try: did you mean failing?" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "words"), [("failing", 1, "the end of"), ("misconfigured", 2, "is wrong")]
-)
+@pytest.mark.parametrize(("name", "code", "words"), [("failing", 1, "the end of"), ("misconfigured", 2, "is wrong")])
 def test_the_exit_code_is_that_of_the_services(
     catchment: Catchment, project: Path, name: str, code: int, words: str
 ) -> None:

@@ -97,6 +97,7 @@ def test_the_first_header_names_the_batches_and_the_ledger_has_them() -> None:
             sum(header.count for header in headers),
             min(header.first_received_at for header in headers),
             max(header.last_received_at for header in headers),
+            headers[0].batches,
         )
         assert files.in_full(name, ledger.ledger([name])[name])
     assert found == {

@@ -262,9 +262,7 @@ def test_a_process_shows_no_secret_to_its_end() -> None:
 def test_a_terminal_gets_human_lines_and_colour() -> None:
     ours, theirs = pty.openpty()
     program = "from catchment import log; log.setup('load'); log.get_log('load').error('failed', rows=3)"
-    env = {
-        key: value for key, value in os.environ.items() if key not in (log.LEVEL_ENV, log.FORMAT_ENV, "NO_COLOR")
-    }
+    env = {key: value for key, value in os.environ.items() if key not in (log.LEVEL_ENV, log.FORMAT_ENV, "NO_COLOR")}
     subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, env=env)
     shown = os.read(ours, 1000).decode()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \x1b\[31merror  \x1b\[0m load: failed rows=3\r\n", shown)

@@ -129,7 +129,7 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     remote.resume("a.b")
     assert remote.halts() == []
     assert remote.row_count("a.b", moment, 5) == 5
-    remote.tidy()
+    remote.tidy(datetime.now(UTC))
     assert tiny.tidied == 1
     remote.backup(Path("/tmp/x"))
     assert tiny.backups == [Path("/tmp/x")]
@@ -524,7 +524,7 @@ def test_killed_in_the_middle_of_a_stream_and_started_again(process: Process, ru
     assert find(runtime) is None
     again = Process(runtime)
     assert remote.shape("a.b").version == 3
-    remote.tidy()
+    remote.tidy(datetime.now(UTC))
     again.end(signal.SIGTERM)
     remote.close()
 
@@ -532,9 +532,9 @@ def test_killed_in_the_middle_of_a_stream_and_started_again(process: Process, ru
 def test_an_idle_connection_to_a_process_that_was_replaced(process: Process, runtime: Path) -> None:
     remote = find(runtime)
     assert remote is not None
-    remote.tidy()
+    remote.tidy(datetime.now(UTC))
     process.end(signal.SIGKILL)
     again = Process(runtime)
-    remote.tidy()
+    remote.tidy(datetime.now(UTC))
     again.end(signal.SIGTERM)
     remote.close()

@@ -87,7 +87,7 @@ class TinyWarehouse:
     def resume(self, table: str) -> None:
         self.halted = [halt for halt in self.halted if halt.table != table]
 
-    def tidy(self) -> None:
+    def tidy(self, early_before: datetime) -> None:
         self.tidied += 1
 
     def backup(self, destination: Path) -> None:

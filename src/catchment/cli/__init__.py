@@ -27,8 +27,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),
     "doctor": ("catchment.cli.doctor:doctor", "Check that every configured part can be reached."),
     "schema": ("catchment.cli.schema:schema", "Print JSON Schemas."),
-    "up": ("catchment.cli.up:up", "Run everything, embedded."),
-    "run": ("catchment.cli.run:run", "Run one or more services in this process."),
     "send": (
         "catchment.cli.send:send",
         "Send a file's rows to TABLE.",

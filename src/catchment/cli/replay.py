@@ -36,7 +36,7 @@ def replay(project: Project, table: str, since: str | None, until: str | None) -
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
         halts = Halts(warehouse, project.load)
-        loader = Loader(warehouse, archive, Memory(), halts)
+        loader = Loader(warehouse, archive, Memory(), halts, project.load.dedupe_window)
         done = replay_table(loader, archive, table, since=_moment(since), until=_moment(until), progress=_progress)
     click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
     if done.damaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 import click
 
@@ -13,6 +14,7 @@ from catchment.errors import UsageError, WarehouseDown
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.loader import Loader
+from catchment.load.service import EARLY_WINDOWS
 from catchment.load.sweep import InFlight, Sweep
 from catchment.service import Stop
 
@@ -32,10 +34,10 @@ def restore(project: Project, from_archive: bool) -> None:
     except WarehouseDown as error:
         raise UsageError(error.message, "stop `catchment up` first: it restores by itself as it runs") from None
     with contextlib.closing(warehouse):
-        loader = Loader(warehouse, archive, Memory(), Halts(warehouse, project.load))
+        loader = Loader(warehouse, archive, Memory(), Halts(warehouse, project.load), project.load.dedupe_window)
         sweep = Sweep(loader, archive, InFlight())
         batches = sweep.everything(Stop())
-        warehouse.tidy()
+        warehouse.tidy(early_before=datetime.now(UTC) - EARLY_WINDOWS * project.load.dedupe_window)
     click.echo(f"{batches:,} batches loaded from the archive")
     if sweep.damaged:
         raise click.ClickException(f"{len(sweep.damaged)} files of the archive are damaged: catchment doctor")

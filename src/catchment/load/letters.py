@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -13,6 +14,7 @@ from catchment.queues import Message
 from catchment.record import DEAD_LETTERS, Line, Record, Stamp
 
 _encode = msgspec.json.Encoder().encode
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def dead_message(message: Message, error: Malformed, stamp: Stamp, body: bytes, ordinal: int, table: str = "") -> Line:
@@ -32,7 +34,9 @@ def dead_message(message: Message, error: Malformed, stamp: Stamp, body: bytes, 
         data=msgspec.Raw(_encode(data)),
         id=f"message/{origin}/{ordinal}"[-512:],
         received_at=stamp.received_at,
-        not_before=stamp.received_at,
+        # Without a time of its own a redelivered message gets another each time: its copies are searched for
+        # without bound.
+        not_before=_BEGINNING if message.enqueued_at is None else stamp.received_at,
         source="catchment",
     )
     return stamp.line(record)

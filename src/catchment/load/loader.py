@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from catchment import metrics
 from catchment.archives import Archive
@@ -19,7 +19,7 @@ from catchment.load.halts import Halts
 from catchment.load.prepare import Origin, Prepared, prepare, wants_every_row
 from catchment.load.round import Part
 from catchment.log import get_log
-from catchment.record import CORRECTIONS, DEAD_LETTERS
+from catchment.record import CORRECTIONS, DEAD_LETTERS, DEFAULT_WINDOW
 from catchment.warehouses import Batch, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
@@ -39,6 +39,9 @@ class Loader:
     archive: Archive
     memory: Memory
     halts: Halts
+    window: timedelta = DEFAULT_WINDOW
+    """The dedupe window; batches received longer ago are searched a window further back, since `early` does not
+    keep what it knows forever."""
 
     def look(self, table: str, plain: bytes) -> Sight | None:
         """The guard, for one pack."""
@@ -148,7 +151,9 @@ class Loader:
             record_count=count,
             first_received_at=min(sight.first_received_at for sight in seen),
             last_received_at=max(sight.last_received_at for sight in seen),
-            search_from=min(sight.search_from for sight in seen),
+            search_from=self._search_from(
+                min(sight.search_from for sight in seen), min(sight.first_received_at for sight in seen)
+            ),
             shape_version=shape.version,
             distinct=distinct(seen),
             early=any(sight.early for sight in seen),
@@ -177,13 +182,18 @@ class Loader:
             record_count=len(lines),
             first_received_at=prepared.first_received_at,
             last_received_at=prepared.last_received_at,
-            search_from=prepared.search_from,
+            search_from=self._search_from(prepared.search_from, prepared.first_received_at),
             shape_version=shape.version,
             changes=prepared.changes,
             key=prepared.shape.key,
             early=prepared.early,
             dead=prepared.dead,
         )
+
+    def _search_from(self, own: datetime, first_received_at: datetime) -> datetime:
+        if first_received_at > datetime.now(UTC) - self.window:
+            return own
+        return min(own, first_received_at - self.window)
 
     def _count(self, loaded: list[Loaded]) -> list[Loaded]:
         for each in loaded:

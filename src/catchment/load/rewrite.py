@@ -192,7 +192,7 @@ def _write(archive: Archive, ledger: Ledger, plan: _Plan) -> tuple[str, ...] | N
         return None
     names = {target.name: target for target in plan.targets}
     # Before the files: else a sweep that met one would load it all again.
-    ledger.enter([LedgerEntry(name, t.table, t.count, t.first, t.last) for name, t in names.items()])
+    ledger.enter([LedgerEntry(name, t.table, t.count, t.first, t.last, t.batches) for name, t in names.items()])
     for name, target in names.items():
         try:
             archive.put(name, contents(archive, target))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from catchment.archives import Archive
 from catchment.errors import Malformed
 from catchment.load.files import new_incoming
@@ -17,7 +19,7 @@ from catchment.load.guard import Sight
 from catchment.load.letters import dead_message
 from catchment.pack import FORMAT_VERSION, Header, Pack, assemble, compress, is_packed, packs, plain_lines, read
 from catchment.queues import Delivery, Message
-from catchment.record import DEFAULT_WINDOW, Line, Stamp, check_table, decode
+from catchment.record import DEFAULT_WINDOW, OWN_SCHEMA, Line, Stamp, check_table, decode
 
 LATE = timedelta(hours=1)
 """A record whose not_before lies so far before its received_at needs a wide search: files of their own."""
@@ -103,7 +105,13 @@ class Round:
         stamp = self._stamp(message)
         for ordinal, line in enumerate(plain_lines(message.body)):
             try:
-                stamped = stamp.line(decode(line), ordinal)
+                record = decode(line)
+                if record.table.startswith(f"{OWN_SCHEMA}."):
+                    raise Malformed("bad-table", f"{record.table} is Catchment's own")
+                if record.id is None and message.identity is not None and message.enqueued_at is None:
+                    # Its copies have one identity and several received_at: an id like any other.
+                    record = msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
+                stamped = stamp.line(record, ordinal)
             except Malformed as error:
                 self._bury(message, error, line, ordinal)
             else:

@@ -33,6 +33,8 @@ from catchment.warehouses import Warehouse
 _log = get_log("load")
 
 SWEEP_EVERY_S = 60.0
+EARLY_WINDOWS = 3
+"""So many dedupe windows rows of fast clocks stay in `early`; batches older than one are searched wide."""
 EVERYTHING_EVERY_S = 3600.0
 HAND_OVER_PATIENCE_S = 10.0
 """So long a round waits for the loading threads, which bounds memory; then its files are the sweep's."""
@@ -49,7 +51,7 @@ class LoadService:
         self._warehouse = warehouse
         self._config = config
         self._halts = Halts(warehouse, config)
-        self._loader = Loader(warehouse, archive, Memory(), self._halts)
+        self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
         self._in_flight = InFlight()
         self._sweep = Sweep(self._loader, archive, self._in_flight)
         self._pace = Pace(config.max_age_s, config.loader_threads)
@@ -158,7 +160,9 @@ class LoadService:
                 next_sweep_s = time.monotonic() + (SWEEP_EVERY_S if worked else pause_s)
                 first = False
                 if worked:
-                    self._attempt(self._warehouse.tidy)
+                    self._attempt(
+                        lambda: self._warehouse.tidy(datetime.now(UTC) - EARLY_WINDOWS * self._config.dedupe_window)
+                    )
                     metrics.batches_unloaded.set(self._sweep.unloaded)
             if late := self._late.due():
                 self._attempt(lambda late=late: self._loader.load(late))  # type: ignore[misc]

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catchment.errors import CannotWiden, Malformed, SchemaChanged
+from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged
 from catchment.pack import build
 from catchment.record import DEAD_LETTERS, Line, timestamp
 from catchment.testing.content import rows
@@ -316,6 +316,11 @@ class WarehouseConformance:
         assert warehouse.ledger(["a"]) == {"a": {TABLE}}
         [loaded] = load(warehouse, [row("1")], name="a")
         assert loaded.skipped
+        lost = LedgerEntry("c", TABLE, 1, T0, T0, same_as=("a", "b"))
+        with pytest.raises(Retry):
+            warehouse.enter([lost])
+        warehouse.enter([LedgerEntry("b", TABLE, 1, T0, T0), LedgerEntry("c", TABLE, 1, T0, T0, same_as=("a", "z"))])
+        assert warehouse.ledger(["c"]) == {"c": {TABLE}}
         warehouse.forget(["a"])
         assert warehouse.ledger(["a"]) == {}
         [loaded] = load(warehouse, [row("1")], name="a")
@@ -347,9 +352,16 @@ class WarehouseConformance:
         [halt] = warehouse.halts()
         assert (halt.reason, halt.resumed_at) == ("again", None)
 
+    def test_tidy_forgets_old_rows_of_fast_clocks(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", not_before=T0 + timedelta(hours=1))], add(), name="a")
+        warehouse.tidy(T0)
+        assert rows(warehouse, "SELECT _id FROM catchment.early") == [("1",)]
+        warehouse.tidy(T0 + timedelta(seconds=1))
+        assert rows(warehouse, "SELECT _id FROM catchment.early") == []
+
     def test_tidy_keeps_everything_that_counts(self, warehouse: Warehouse) -> None:
         load(warehouse, [row("1")], add(), name="a")
-        warehouse.tidy()
+        warehouse.tidy(T0)
         assert count_rows(warehouse) == 1
         assert warehouse.ledger(["a"]) == {"a": {TABLE}}
 

@@ -87,13 +87,14 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """A batch that counts as loaded."""
+    """A batch that counts as loaded because the batches of `same_as`, which hold its records, are."""
 
     name: str
     table: str
     record_count: int
     first_received_at: datetime
     last_received_at: datetime
+    same_as: tuple[str, ...] = ()
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -150,7 +151,11 @@ class Warehouse(Protocol):
         """Of these archive files, the tables whose batch is loaded; a file with none is left out."""
 
     def enter(self, entries: Sequence[LedgerEntry]) -> None:
-        """Count these batches as loaded: rewritten files, whose rows came in by others."""
+        """Count these batches as loaded: rewritten files, whose rows came in by others.
+
+        Raises `Retry`, and counts none, unless the ledger has the batch of this table of every file of each
+        entry's `same_as`, as of the same transaction: a warehouse put back to a backup may have lost them.
+        """
 
     def forget(self, names: Sequence[str]) -> None:
         """Drop the ledger's entries of archive files that are no more."""
@@ -181,8 +186,8 @@ class Warehouse(Protocol):
     def resume(self, table: str) -> None:
         """Let the table load again, whatever the share rejected of what was archived until now."""
 
-    def tidy(self) -> None:
-        """What wants doing now and then: checkpoints, entries of `early` older than any retry."""
+    def tidy(self, early_before: datetime) -> None:
+        """What wants doing now and then: checkpoints; forget entries of `early` received before that time."""
 
     def backup(self, destination: Path) -> None:
         """A consistent copy for `destination`, a file that does not exist, while loading goes on."""

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_diagnose import diagnose
-from catchment.warehouses.duckdb_load import load_batch
+from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
 
@@ -36,9 +36,6 @@ class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     memory_limit: Annotated[str, Meta(description="What DuckDB may use before it spills to disk.")] = "400 MB"
     threads: Annotated[int, Meta(ge=0, description="Threads of one query; 0 takes half the cores.")] = 0
-    early_retention_days: Annotated[
-        int, Meta(ge=1, description="How long rows of fast clocks stay findable; at least `load.dedupe_window`.")
-    ] = 14
 
 
 class DuckDBWarehouse:
@@ -206,7 +203,7 @@ class DuckDBWarehouse:
         early: set[str],
         past_ledger: bool,
     ) -> Loaded:
-        if batch.names and not past_ledger and self._in_ledger(cursor, batch):
+        if batch.names and not past_ledger and has_all(cursor, batch.table, batch.names):
             return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
         if shapes[batch.table].version != batch.shape_version:
             raise SchemaChanged(batch.table)
@@ -241,14 +238,6 @@ class DuckDBWarehouse:
                 return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case _:
                 return Retry(f"the warehouse could not: {_first_line(error)}")
-
-    def _in_ledger(self, cursor: duckdb.DuckDBPyConnection, batch: Batch) -> bool:
-        known = cursor.execute(
-            "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch IN "
-            "(SELECT unnest($names::VARCHAR[]))",
-            {"table": batch.table, "names": list(batch.names)},
-        ).fetchone()
-        return known is not None and known[0] == len(set(batch.names))
 
     def _change(self, cursor: duckdb.DuckDBPyConnection, shape: Shape, changes: Sequence[Change]) -> Shape:
         after = shape.after(changes)
@@ -310,6 +299,9 @@ class DuckDBWarehouse:
         if not entries:
             return
         with self._transaction() as cursor:
+            for entry in entries:
+                if entry.same_as and not has_all(cursor, entry.table, entry.same_as):
+                    raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             cursor.executemany(
                 "INSERT INTO catchment.ledger SELECT $1, $2, $3, 0, 0, 0, $4, $5, now() WHERE NOT EXISTS "
                 "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $2)",
@@ -373,10 +365,9 @@ class DuckDBWarehouse:
 
     # ---- keeping ----------------------------------------------------------------------
 
-    def tidy(self) -> None:
-        keep = datetime.now(UTC) - timedelta(days=self._config.early_retention_days)
+    def tidy(self, early_before: datetime) -> None:
         with self._transaction() as cursor:
-            cursor.execute("DELETE FROM catchment.early WHERE _received_at < $1", [keep])
+            cursor.execute("DELETE FROM catchment.early WHERE _received_at < $1", [early_before])
         if self._checkpointing.acquire(blocking=False):
             try:
                 self._cursor().execute("CHECKPOINT")

@@ -48,7 +48,7 @@ def load_batch(
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")
-    if batch.names and not (past_ledger and _all_known(cursor, batch)):
+    if batch.names and not (past_ledger and has_all(cursor, batch.table, batch.names)):
         _enter(cursor, batch, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
@@ -218,13 +218,14 @@ def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead:
     )
 
 
-def _all_known(cursor: duckdb.DuckDBPyConnection, batch: Batch) -> bool:
+def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> bool:
+    """Whether the ledger has this table's batch of every one of these files."""
     known = cursor.execute(
-        "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $1 "
-        "AND batch IN (SELECT unnest($2::VARCHAR[]))",
-        [batch.table, list(batch.names)],
+        "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
+        "AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))",
+        {"table": table, "low": min(names), "high": max(names), "names": list(names)},
     ).fetchone()
-    return known is not None and known[0] == len(set(batch.names))
+    return known is not None and known[0] == len(set(names))
 
 
 def _batch_name(batch: Batch) -> str | None:

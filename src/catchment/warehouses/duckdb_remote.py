@@ -203,9 +203,9 @@ class RemoteDuckDB:
         """As `Warehouse.resume`."""
         self._call("resume", table)
 
-    def tidy(self) -> None:
+    def tidy(self, early_before: datetime) -> None:
         """As `Warehouse.tidy`."""
-        self._call("tidy")
+        self._call("tidy", early_before)
 
     def backup(self, destination: Path) -> None:
         """As `Warehouse.backup`; the process writes the file."""

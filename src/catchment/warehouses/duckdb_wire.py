@@ -85,7 +85,7 @@ CALLS: Mapping[str, Call] = {
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
     "halt": Call(tuple[str, str], None, True, lambda w, a: w.halt(*a)),
     "resume": Call(tuple[str], None, True, lambda w, a: w.resume(*a)),
-    "tidy": Call(tuple[()], None, True, lambda w, a: w.tidy(*a)),
+    "tidy": Call(tuple[datetime], None, True, lambda w, a: w.tidy(*a)),
     "backup": Call(tuple[str], None, True, lambda w, a: w.backup(Path(a[0]))),
 }
 """Everything but `query`, whose answer is a stream, and `close`, which is each side's own."""
