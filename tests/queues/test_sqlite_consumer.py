@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from catchment.errors import StorageError
 from catchment.queues.sqlite import Config, SqliteQueue, files
 from catchment.queues.sqlite.consumer import Consumer
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 from catchment.queues.sqlite.positions import Span, merge
 from catchment.queues.sqlite.reader import Reader
 from catchment.testing.queues import MANY_BYTES, messages_of, receive_one, take
