@@ -88,6 +88,9 @@ def prepare(
     odd = work.sort(lines, refused, every_row=every_row)
     changes = _plan(odd, shape, memory, frozen=frozen)
     after = shape.after(changes)
+    if work.fitting_lines and not lies_well(after):
+        # A new column has a name that no reader can be told of: now no row can be read as it lies.
+        return prepare(lines, shape, memory, refused=refused, frozen=frozen, every_row=True, now=now)
     as_they_lie = work.fitting_lines
     prepared = []
     decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None

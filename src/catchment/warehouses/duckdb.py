@@ -22,7 +22,7 @@ from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
-from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
 
 _log = get_log("warehouse")
@@ -80,11 +80,8 @@ class DuckDBWarehouse:
             self._raise_unless_damaged(error)
             self._set_aside(error)
             connection = self._connect()
-        folders = ", ".join(sql.text(str(path.resolve())) for path in readable)
-        connection.execute(f"SET allowed_directories = [{folders}]")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        confine(connection, readable)
         return connection
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
