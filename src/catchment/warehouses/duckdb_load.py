@@ -153,13 +153,13 @@ def _known(
     ).fetchall()
     if early:
         row = (
-            f"AND EXISTS (SELECT 1 FROM {table} y WHERE y._id = e._id AND y._source = e._source "
-            "AND y._received_at = e._received_at)"
+            f"AND EXISTS (SELECT 1 FROM {table} {sql.OLD} WHERE {sql.OLD}._id = {sql.EARLY}._id "
+            f"AND {sql.OLD}._source = {sql.EARLY}._source AND {sql.OLD}._received_at = {sql.EARLY}._received_at)"
             if exact
             else ""
         )
         found += cursor.execute(
-            f"SELECT _source, _id FROM catchment.early e WHERE table_name = ? AND _id IN ({ids}) {row}",
+            f"SELECT _source, _id FROM catchment.early {sql.EARLY} WHERE table_name = ? AND _id IN ({ids}) {row}",
             [shape.table, *values],
         ).fetchall()
     return set(found)
