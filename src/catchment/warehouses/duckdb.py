@@ -300,9 +300,12 @@ class DuckDBWarehouse:
                 if entry.same_as and not has_all(cursor, entry.table, entry.same_as):
                     raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             cursor.executemany(
-                "INSERT INTO catchment.ledger SELECT $1, $2, $3, 0, 0, 0, $4, $5, now() WHERE NOT EXISTS "
-                "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $2)",
-                [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in entries],
+                "INSERT INTO catchment.ledger SELECT $1, $2, $3, $4, 0, 0, 0, $5, $6, now() WHERE NOT EXISTS "
+                "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $3)",
+                [
+                    (e.name, sql.batch_id(e.name), e.table, e.record_count, e.first_received_at, e.last_received_at)
+                    for e in entries
+                ],
             )
 
     def forget(self, names: Sequence[str]) -> None:
