@@ -48,8 +48,8 @@ def load_batch(
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")
-    if batch.names and not (past_ledger and has_all(cursor, batch.table, batch.names)):
-        _enter(cursor, batch, inserted, dead)
+    if unentered := _unentered(cursor, batch, past_ledger):
+        _enter(cursor, batch, unentered, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
 
@@ -205,10 +205,18 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
     return len(fresh)
 
 
-def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead: int) -> None:
+def _unentered(cursor: duckdb.DuckDBPyConnection, batch: Batch, past_ledger: bool) -> Sequence[str]:
+    """The files that the ledger lacks: of several loaded together it may have some."""
+    if len(batch.names) == 1 and not past_ledger:
+        return batch.names  # or nothing would have been loaded
+    known = in_ledger(cursor, batch.table, batch.names)
+    return [name for name in batch.names if name not in known]
+
+
+def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, names: Sequence[str], inserted: int, dead: int) -> None:
     """One entry a file; the counts stand with the first, the others were loaded with it."""
     duplicates = batch.record_count - len(batch.dead) - inserted
-    first, *others = batch.names
+    first, *others = names
     span = (batch.first_received_at, batch.last_received_at)
     entries = [(first, batch.table, batch.record_count, inserted, duplicates, dead, *span)]
     entries += [(name, batch.table, 0, 0, 0, 0, *span) for name in others]
@@ -220,12 +228,19 @@ def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead:
 
 def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> bool:
     """Whether the ledger has this table's batch of every one of these files."""
+    return in_ledger(cursor, table, names) >= set(names)
+
+
+def in_ledger(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> set[str]:
+    """Of these files, those whose batch of this table is in the ledger."""
+    if not names:
+        return set()
     known = cursor.execute(
-        "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
+        "SELECT batch FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
         "AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))",
         {"table": table, "low": min(names), "high": max(names), "names": list(names)},
-    ).fetchone()
-    return known is not None and known[0] == len(set(names))
+    )
+    return {name for (name,) in known.fetchall()}
 
 
 def _batch_name(batch: Batch) -> str | None:
