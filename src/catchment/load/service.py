@@ -63,10 +63,13 @@ class LoadService:
         self._sweep_soon = threading.Event()
         self._took_in = threading.Event()
         self._down_since_s: float | None = None
+        self._intake: Intake | None = None
         self._ready = False
 
     def health(self) -> Health:
-        """Not ready while the warehouse is down; archiving goes on even then."""
+        """Not ready while the warehouse is down, when archiving goes on, nor while that fails itself."""
+        if self._intake is not None and self._intake.trouble:
+            return Health(ok=True, ready=False, detail=self._intake.trouble)
         if self._down_since_s is not None:
             down_s = time.monotonic() - self._down_since_s
             return Health(ok=True, ready=False, detail=f"the warehouse has been down for {down_s:.0f} s")
@@ -81,9 +84,11 @@ class LoadService:
         ]
         keeping = stop.start("sweep", lambda: self._keep(stop))
         self._ready = True
-        intake = Intake(self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over)
+        self._intake = Intake(
+            self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
+        )
         try:
-            intake.run(stop)
+            self._intake.run(stop)
         finally:
             self._took_in.set()
             for thread in (*threads, keeping):

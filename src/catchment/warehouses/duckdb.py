@@ -16,7 +16,16 @@ from typing import Annotated, Any
 import duckdb
 from msgspec import Meta, Struct
 
-from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.errors import (
+    Abort,
+    CannotWiden,
+    Malformed,
+    Retry,
+    SchemaChanged,
+    StorageError,
+    UsageError,
+    WarehouseDown,
+)
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
@@ -213,8 +222,8 @@ class DuckDBWarehouse:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         cursor = self._cursor()
-        cursor.execute("BEGIN")
         try:
+            cursor.execute("BEGIN")
             yield cursor
             cursor.execute("COMMIT")
         except BaseException as error:
@@ -226,16 +235,19 @@ class DuckDBWarehouse:
 
     def _translated(self, error: duckdb.Error) -> Exception:
         match error:
+            case duckdb.FatalException() | duckdb.InternalException():
+                # Whatever is asked of it from now on fails, so the process has to end; what is committed is kept.
+                return Abort(
+                    f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process, as `up` does"
+                )
+            case _ if "No space left" in str(error):
+                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case duckdb.TransactionException():
                 return Retry(f"a conflict in the warehouse: {_first_line(error)}")
             case duckdb.OutOfMemoryException():
                 return Retry(f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit")
             case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
                 return Malformed("not-loadable", _first_line(error))
-            case duckdb.FatalException() | duckdb.InternalException():
-                return WarehouseDown(f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process")
-            case duckdb.IOException() if "No space left" in str(error):
-                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case _:
                 return Retry(f"the warehouse could not: {_first_line(error)}")
 
@@ -373,6 +385,8 @@ class DuckDBWarehouse:
                 self._cursor().execute("CHECKPOINT")
             except duckdb.TransactionException:
                 _log.debug("no checkpoint: transactions are open")  # the next tidy comes soon
+            except duckdb.Error as error:
+                raise self._translated(error) from error
             finally:
                 self._checkpointing.release()
 
