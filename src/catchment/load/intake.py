@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from catchment import metrics
 from catchment.archives import Archive
@@ -18,6 +19,7 @@ from catchment.queues import Queue
 from catchment.service import Stop
 
 _log = get_log("load")
+_T = TypeVar("_T")
 
 _RECEIVE_BYTES = 8_000_000
 _IDLE_WAIT_S = 0.5
@@ -40,37 +42,56 @@ class Intake:
 
     def run(self, stop: Stop) -> None:
         """Until draining; the round that is open then is archived and acknowledged like any other."""
-        pause_s = 0.0
         while not stop.draining:
-            try:
-                self._one(stop)
-                pause_s = 0.0
-            except Retry as error:
-                pause_s = min(max(1.0, pause_s * 2), _LONGEST_PAUSE_S)
-                _log.warning("receiving or archiving failed; going on", again_in_s=pause_s, exc=error)
-                stop.wait(pause_s)
+            taken = self._patiently(stop, lambda: self._take_in(stop))
+            if taken is not None:
+                self._finish(taken, stop)
 
-    def _one(self, stop: Stop) -> None:
-        open_round = Round(self.look, self.source, self.config.dedupe_window)
+    def _take_in(self, stop: Stop) -> Round | None:
+        """Receive until the round is full; None if nothing came. An error ends a round that has begun, since
+        what it holds is delivered to nobody else."""
         first = self.queue.receive(_RECEIVE_BYTES, _IDLE_WAIT_S)
         if first is None:
-            return
+            return None
+        taken = Round(self.look, self.source, self.config.dedupe_window)
         closes_at_s = time.monotonic() + self.age_s()
-        open_round.add(first)
-        while open_round.rows < self.config.max_rows and open_round.received_bytes < self.config.max_bytes:
+        taken.add(first)
+        while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
             wait_s = closes_at_s - time.monotonic()
             if wait_s <= 0 or stop.draining:
                 break
-            room = max(1, self.config.max_bytes - open_round.received_bytes)
-            delivery = self.queue.receive(min(room, _RECEIVE_BYTES), min(wait_s, _IDLE_WAIT_S))
+            room = max(1, self.config.max_bytes - taken.received_bytes)
+            try:
+                delivery = self.queue.receive(min(room, _RECEIVE_BYTES), min(wait_s, _IDLE_WAIT_S))
+            except Retry as error:
+                _log.warning("receiving failed; the round is closed with what it has", exc=error)
+                break
             if delivery is not None:
-                open_round.add(delivery)
-        self._finish(open_round)
+                taken.add(delivery)
+        return taken
 
-    def _finish(self, closing: Round) -> None:
-        parts = closing.close(self.archive, datetime.now(UTC))
-        self.queue.ack(closing.deliveries)
+    def _finish(self, taken: Round, stop: Stop) -> None:
+        parts = self._patiently(stop, lambda: self._archive(taken))
+        if parts is None:
+            return  # stopping: what was not acknowledged is delivered again
+        self._patiently(stop, lambda: self.queue.ack(taken.deliveries))
         metrics.rounds.add()
         for part in parts:
             metrics.records_archived.add(part.rows, table=part.table)
         self.hand_over(parts)
+
+    def _archive(self, taken: Round) -> list[Part]:
+        taken.deliveries = self.queue.keep(taken.deliveries)
+        return taken.close(self.archive, datetime.now(UTC))
+
+    def _patiently(self, stop: Stop, action: Callable[[], _T]) -> _T | None:
+        """Do it until it succeeds; None once we are stopping and it does not."""
+        pause_s = 1.0
+        while True:
+            try:
+                return action()
+            except Retry as error:
+                _log.warning("receiving or archiving failed; going on", again_in_s=pause_s, exc=error)
+                if stop.wait(pause_s):
+                    return None
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
