@@ -167,7 +167,7 @@ def test_a_stop_while_the_archive_is_full_leaves_the_round_to_the_next_start(
     loading.start()
     until(lambda: loading.service.health().detail, "the service to say so")
     loading.close()
-    assert loading.exit_code == 1
+    assert loading.waiting() == 1
     disk.left = 10**6
     again = Loading(tmp_path)
     with contextlib.closing(again):

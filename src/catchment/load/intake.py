@@ -3,7 +3,6 @@ warehouse: a warehouse outage exhausts neither the queue's leases nor memory."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import Retry, StorageError
+from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.round import Look, Part, Round
 from catchment.log import get_log
@@ -20,13 +19,11 @@ from catchment.queues import Queue
 from catchment.service import Stop
 
 _log = get_log("load")
+_T = TypeVar("_T")
 
 _RECEIVE_BYTES = 8_000_000
 _IDLE_WAIT_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-
-ANY_TROUBLE = (Retry, StorageError)
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -48,58 +45,63 @@ class Intake:
     def run(self, stop: Stop) -> None:
         """Until draining; the round that is open then is archived and acknowledged like any other.
 
-        What was received is held until it is archived and acknowledged, however long that takes: a queue gives
-        it to no other consumer meanwhile, and a full disk is no reason to end a process that answers queries.
-        Only a stop in the middle of such trouble raises it; the round is delivered again.
+        A round is held until it is archived, however long that takes: a full disk is no reason to end a process
+        that answers queries. Raises `StorageError` of the queue alone.
         """
         while not stop.draining:
-            self._one(stop)
+            taken = self._patiently(stop, lambda: self._take_in(stop), Retry)
+            if taken is not None:
+                self._finish(taken, stop)
 
-    def _one(self, stop: Stop) -> None:
-        open_round = Round(self.look, self.source, self.config.dedupe_window)
-        with contextlib.suppress(Retry):  # raised while draining alone: what is in hand is archived all the same
-            self._insist(lambda: self._fill(open_round, stop), stop, Retry)
-        if open_round.deliveries:
-            parts = self._insist(lambda: open_round.close(self.archive, datetime.now(UTC)), stop)
-            self._insist(lambda: self.queue.ack(open_round.deliveries), stop)
-            self._finished(parts)
-
-    def _insist(
-        self, step: Callable[[], T], stop: Stop, passing: type[Exception] | tuple[type[Exception], ...] = ANY_TROUBLE
-    ) -> T:
-        """Take the step, again and again while it fails with what may pass."""
-        pause_s = 0.0
-        while True:
-            try:
-                done = step()
-            except passing as error:
-                if stop.draining:
-                    raise
-                pause_s = min(max(1.0, pause_s * 2), _LONGEST_PAUSE_S)
-                self.trouble = str(error).splitlines()[0]
-                _log.error("receiving or archiving failed; nothing is lost", again_in_s=pause_s, exc=error)
-                stop.wait(pause_s)
-            else:
-                self.trouble = ""
-                return done
-
-    def _fill(self, open_round: Round, stop: Stop) -> None:
-        """Receive until the round is full, or old enough; called again after an error, it goes on."""
+    def _take_in(self, stop: Stop) -> Round | None:
+        """Receive until the round is full; None if nothing came. An error ends a round that has begun, since
+        what it holds is delivered to nobody else."""
+        first = self.queue.receive(_RECEIVE_BYTES, _IDLE_WAIT_S)
+        if first is None:
+            return None
+        taken = Round(self.look, self.source, self.config.dedupe_window)
         closes_at_s = time.monotonic() + self.age_s()
-        while open_round.rows < self.config.max_rows and open_round.received_bytes < self.config.max_bytes:
-            is_open = bool(open_round.deliveries)
-            wait_s = closes_at_s - time.monotonic() if is_open else _IDLE_WAIT_S
+        taken.add(first)
+        while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
+            wait_s = closes_at_s - time.monotonic()
             if wait_s <= 0 or stop.draining:
                 break
-            room = max(1, self.config.max_bytes - open_round.received_bytes)
-            delivery = self.queue.receive(min(room, _RECEIVE_BYTES), min(wait_s, _IDLE_WAIT_S))
+            room = max(1, self.config.max_bytes - taken.received_bytes)
+            try:
+                delivery = self.queue.receive(min(room, _RECEIVE_BYTES), min(wait_s, _IDLE_WAIT_S))
+            except Retry as error:
+                _log.warning("receiving failed; the round is closed with what it has", exc=error)
+                break
             if delivery is not None:
-                if not is_open:
-                    closes_at_s = time.monotonic() + self.age_s()
-                open_round.add(delivery)
+                taken.add(delivery)
+        return taken
 
-    def _finished(self, parts: list[Part]) -> None:
+    def _finish(self, taken: Round, stop: Stop) -> None:
+        parts = self._patiently(stop, lambda: self._archive(taken), Retry, StorageError)
+        if parts is None:
+            return  # stopping: what was not acknowledged is delivered again
+        self._patiently(stop, lambda: self.queue.ack(taken.deliveries), Retry, StorageError)
         metrics.rounds.add()
         for part in parts:
             metrics.records_archived.add(part.rows, table=part.table)
         self.hand_over(parts)
+
+    def _archive(self, taken: Round) -> list[Part]:
+        taken.deliveries = self.queue.keep(taken.deliveries)
+        return taken.close(self.archive, datetime.now(UTC))
+
+    def _patiently(self, stop: Stop, action: Callable[[], _T], *passing: type[CatchmentError]) -> _T | None:
+        """Do it until it succeeds, while it fails with what may pass; None once we are stopping and it does not."""
+        pause_s = 1.0
+        while True:
+            try:
+                done = action()
+            except passing as error:
+                self.trouble = error.message
+                _log.error("receiving or archiving failed; nothing is lost", again_in_s=pause_s, exc=error)
+                if stop.wait(pause_s):
+                    return None
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            else:
+                self.trouble = ""
+                return done

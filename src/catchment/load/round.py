@@ -94,13 +94,10 @@ class Round:
     def _hold(self, pack: Pack) -> None:
         check_table(pack.header.table)
         plain = pack.plain()
-        count = plain.count(b"\n")
-        if count != pack.header.count or not plain.endswith(b"\n"):
-            raise Malformed("broken-frame", f"{count} ended lines; its header says {pack.header.count}")
-        late = pack.header.not_before < pack.header.first_received_at - LATE
+        late = pack.header.first_received_at - pack.header.not_before > LATE
         held = Held(pack, self.look(pack.header.table, plain))
         self._packs.setdefault((pack.header.table, late), []).append(held)
-        self.rows += count
+        self.rows += pack.header.count
 
     def _add_plain(self, message: Message) -> None:
         stamp = self._stamp(message)
@@ -119,7 +116,7 @@ class Round:
                 self._file(stamped)
 
     def _file(self, line: Line) -> None:
-        late = line.not_before < line.received_at - LATE
+        late = line.received_at - line.not_before > LATE
         self._lines.setdefault((line.table, late), []).append(line)
         self.rows += 1
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import Retry, StorageError
+from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
@@ -54,7 +54,7 @@ class LoadService:
         self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
         self._in_flight = InFlight()
         self._sweep = Sweep(self._loader, archive, self._in_flight)
-        self._pace = Pace(config.max_age_s, config.loader_threads)
+        self._pace = Pace(config.max_age_s)
         self._late = LateParts(warehouse)
         self._inboxes: list[queues_of_threads.Queue[list[Part]]] = [
             queues_of_threads.Queue(1) for _ in range(config.loader_threads)
@@ -173,8 +173,8 @@ class LoadService:
                 self._attempt(lambda late=late: self._loader.load(late))  # type: ignore[misc]
                 self._in_flight.remove(late)
             if now_s >= next_everything_s:
-                self._attempt(lambda: self._sweep.everything(stop))
-                next_everything_s = time.monotonic() + EVERYTHING_EVERY_S
+                worked = self._attempt(lambda: self._sweep.everything(stop))
+                next_everything_s = time.monotonic() + (EVERYTHING_EVERY_S if worked else SWEEP_EVERY_S)
             if now_s >= next_rewrite_s:
                 self._attempt(lambda: self._rewrite(stop))
                 next_rewrite_s = time.monotonic() + SWEEP_EVERY_S
@@ -198,7 +198,11 @@ class LoadService:
         metrics.tables_halted.set(len(self._halts.halted()))
 
     def _say_queue(self) -> None:
-        stats = self._queue.stats()
+        try:
+            stats = self._queue.stats()
+        except CatchmentError as error:
+            _log.debug("cannot tell what waits in the queue", exc=error)
+            return
         metrics.queue_messages.set(stats.messages)
         metrics.queue_bytes.set(stats.bytes)
         metrics.queue_oldest_seconds.set(stats.oldest_s)
