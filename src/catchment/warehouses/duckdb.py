@@ -250,10 +250,13 @@ class DuckDBWarehouse:
             raise
 
     def _translated(self, error: duckdb.Error) -> Exception:
+        is_fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
         match error:
-            case duckdb.FatalException() | duckdb.InternalException():
+            case _ if is_fatal or "has been invalidated" in str(error):
                 # Nothing works on this file any more until the process is another.
-                return Abort(f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process")
+                return Abort(
+                    f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process, as `up` does"
+                )
             case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
                 return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case duckdb.TransactionException():
