@@ -22,7 +22,7 @@ from catchment.warehouses import Warehouse
 
 Outcome = Literal["retried", "discarded"]
 
-_COLUMNS = "_id, table_name, reason, detail, origin, _received_at, record_source, record_id, bytes"
+_COLUMNS = "_id, table_name, reason, detail, origin, _received_at, record_source, record_id, bytes, _batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Letter:
     source: str
     record_id: str
     body: bytes
+    batch: str = ""
+    """The archive file whose record was rejected, the last where there are several."""
 
 
 def open_letters(
@@ -51,8 +53,19 @@ def open_letters(
         [table, letter, limit if limit is not None else 2**62],
     )
     return [
-        Letter(id_, table, reason, detail, origin, received_at, source or "", record_id or "", base64.b64decode(body))
-        for id_, table, reason, detail, origin, received_at, source, record_id, body in rows
+        Letter(
+            id_,
+            table,
+            reason,
+            detail,
+            origin,
+            received_at,
+            source or "",
+            record_id or "",
+            base64.b64decode(body),
+            batch,
+        )
+        for id_, table, reason, detail, origin, received_at, source, record_id, body, batch in rows
     ]
 
 
@@ -68,7 +81,8 @@ def settle(queue: Queue, letter: Letter, outcome: Outcome, mended: bytes | None 
     To retry sends `mended` (a record as JSON) or the letter's own bytes again, under the id and received_at that
     the record had. Raises `UsageError` for a mended record that is none.
     """
-    messages = [_correction(letter, outcome)]
+    is_same_record = outcome == "retried" and mended is None and letter.record_id != ""
+    messages = [_correction(letter, outcome, letter.batch if is_same_record else None)]
     if outcome == "retried":
         messages.insert(0, _again(letter, mended))
     queue.publish(messages)
@@ -95,13 +109,16 @@ def _again(letter: Letter, mended: bytes | None) -> bytes:
     return packed
 
 
-def _correction(letter: Letter, outcome: Outcome) -> bytes:
+def _correction(letter: Letter, outcome: Outcome, rejected_in: str | None) -> bytes:
+    """A record that is sent again as it was gets the same letter if it is rejected again, in a later file: the
+    correction settles it as of `rejected_in`. Any other is settled for good."""
     data = {
         "dead_letter": letter.id,
         "outcome": outcome,
         "table_name": letter.table,
         "record_source": letter.source,
         "record_id": letter.record_id,
+        "rejected_in": rejected_in,
     }
     line = Stamp(record.now(), "catchment").line(
         Record(table=CORRECTIONS, data=msgspec.Raw(msgspec.json.encode(data)))

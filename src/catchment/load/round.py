@@ -63,6 +63,7 @@ class Round:
     deliveries: list[Delivery] = field(default_factory=list)
     _packs: dict[tuple[str, bool], list[Held]] = field(default_factory=dict)
     _lines: dict[tuple[str, bool], list[Line]] = field(default_factory=dict)
+    _parts: list[Part] = field(default_factory=list)
 
     def add(self, delivery: Delivery) -> None:
         """Take in all messages of a delivery."""
@@ -107,30 +108,33 @@ class Round:
         self._file(dead_message(message, error, stamp, body, ordinal, table))
 
     def close(self, archive: Archive, now: datetime) -> list[Part]:
-        """Write everything to `incoming/`, durably; what can be loaded of it, by file and table."""
+        """Write everything to `incoming/`, durably; what can be loaded of it, by file and table.
+
+        Called again after an error (a full disk) it goes on with the file that failed.
+        """
         for (table, late), lines in self._lines.items():
             for pack, plain in built(table, lines):
                 self._packs.setdefault((table, late), []).append(Held(pack, self.look(table, plain)))
         self._lines.clear()
         shared: dict[bool, list[tuple[str, list[Held]]]] = {False: [], True: []}
-        parts: list[Part] = []
-        for (table, late), held in self._packs.items():
+        for (table, late), held in list(self._packs.items()):
             merged = merge(table, held)
             if sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
-                parts += _write(archive, now, [(table, merged)], late=late)
+                self._write(archive, now, [(table, merged)], late=late)
             else:
                 shared[late].append((table, merged))
         for late, tables in shared.items():
             if tables:
-                parts += _write(archive, now, tables, late=late)
-        return parts
+                self._write(archive, now, tables, late=late)
+        return self._parts
 
-
-def _write(archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> list[Part]:
-    name = new_incoming(now, len(tables), late=late).name
-    archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
-    alone = len(tables) == 1
-    return [Part(name, table, tuple(held), alone, late) for table, held in tables]
+    def _write(self, archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> None:
+        name = new_incoming(now, len(tables), late=late).name
+        archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
+        alone = len(tables) == 1
+        for table, held in tables:
+            self._parts.append(Part(name, table, tuple(held), alone, late))
+            del self._packs[table, late]
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:
