@@ -91,8 +91,10 @@ def ask(
     if format_ == "table":
         _ask_table(warehouse, text, output, timeout_s, TABLE_ROWS if max_rows is None else max_rows)
         return
-    with closing(pumped(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows))) as pieces:
-        _write(pieces, format_, output)
+    # Both are closed: pieces that nobody began to read close nothing.
+    with closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream:
+        with closing(pumped(stream)) as pieces:
+            _write(pieces, format_, output)
 
 
 def _statement(sql: str | None, file: TextIO | None) -> str:

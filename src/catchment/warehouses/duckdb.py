@@ -11,31 +11,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import duckdb
-from msgspec import Meta, Struct
 
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
 
 _log = get_log("warehouse")
-
-
-class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[warehouse] type = "duckdb"`."""
-
-    path: Annotated[
-        str, Meta(description="The database file, relative to the project; else `.catchment/warehouse.duckdb`.")
-    ] = ""
-    memory_limit: Annotated[str, Meta(description="What DuckDB may use before it spills to disk.")] = "400 MB"
-    threads: Annotated[int, Meta(ge=0, description="Threads of one query; 0 takes half the cores.")] = 0
 
 
 class DuckDBWarehouse:
