@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from catchment.cli import send as command
-from catchment.cli.send import Destination, send
+from catchment.cli.init import make_project
+from catchment.cli.send import send
 from catchment.cli.sniff import sniff
+from catchment.config.project import Part
 from catchment.errors import Abort, CatchmentError, Retry, UsageError
 from catchment.send import publish
 from catchment.send.source import opened
@@ -26,31 +25,31 @@ from tests.send.harness import ListQueue
 
 @dataclass
 class Project:
-    """What the command is given; counts how often it was asked whether all is loaded."""
+    """A real project, and a queue that keeps what is published; counts how often it is asked whether all is loaded."""
 
+    folder: Path
     queue: ListQueue = field(default_factory=ListQueue)
     loading: bool = True
     loaded_after: int = 0
     asked: int = 0
-    is_open: bool = False
 
-    def run(self, *arguments: str, stdin: bytes | None = None, command: click.Command = send) -> Result:
-        return CliRunner().invoke(command, arguments, obj=self.destination, input=stdin)
+    def run(self, *arguments: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(send, ["-p", str(self.folder), *arguments], input=stdin)
 
-    @contextmanager
-    def destination(self) -> Iterator[Destination]:
-        self.is_open = True
-        yield Destination(self.queue, lambda: self.loading, self._is_loaded)
-        self.is_open = False
-
-    def _is_loaded(self) -> bool:
+    def is_loaded(self) -> bool:
         self.asked += 1
         return self.asked > self.loaded_after
 
 
 @pytest.fixture
-def project() -> Project:
-    return Project()
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    folder = tmp_path / "project"
+    make_project(folder)
+    made = Project(folder)
+    monkeypatch.setattr(Part, "open", lambda part: made.queue)
+    monkeypatch.setattr(command, "is_loading", lambda _: made.loading)
+    monkeypatch.setattr(command, "is_loaded", lambda _: made.is_loaded())
+    return made
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_one_line_of_data_on_stdout(project: Project, file: Path) -> None:
     result = project.run("shop.orders", str(file))
     assert (result.exit_code, result.stdout, result.stderr) == (0, "shop.orders: 3 rows, 0 dead letters\n", "")
     assert [each.source for each in project.queue.records()] == ["send"] * 3
-    assert not project.is_open
+    assert project.queue.closed
 
 
 def test_json_and_ids(project: Project, file: Path) -> None:
@@ -178,7 +177,7 @@ def test_wrong_usage(project: Project, file: Path, arguments: list[str], words: 
     assert isinstance(error, UsageError)
     assert words in str(error)
     assert project.queue.calls == []
-    assert not project.is_open or words == "its fields are id, name"
+    assert project.queue.closed == (words == "its fields are id, name")
 
 
 def test_marks_by_name(project: Project, tmp_path: Path) -> None:
@@ -211,10 +210,10 @@ def opened_progress(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO, file: 
         return command._progress(source)
 
 
-def test_sniff(project: Project, file: Path, tmp_path: Path) -> None:
+def test_sniff(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "odd.csv"
     other.write_bytes(b"a;zip;paid\n1,5;0412;true\n")
-    result = project.run(str(file), str(other), command=sniff)
+    result = CliRunner().invoke(sniff, [str(file), str(other)])
     assert result.stdout.splitlines() == [
         "orders.csv: 3 rows",
         "id    bigint",
@@ -225,7 +224,7 @@ def test_sniff(project: Project, file: Path, tmp_path: Path) -> None:
         "zip   varchar",
         "paid  boolean",
     ]
-    result = project.run(str(other), "--json", command=sniff)
+    result = CliRunner().invoke(sniff, [str(other), "--json"])
     assert json.loads(result.stdout) == [
         {
             "file": "odd.csv",

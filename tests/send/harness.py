@@ -26,6 +26,7 @@ class ListQueue:
 
     full: int = 0
     calls: list[list[bytes]] = field(default_factory=list)
+    closed: bool = False
 
     def publish(self, messages: Sequence[bytes]) -> None:
         if self.full:
@@ -46,7 +47,7 @@ class ListQueue:
         return QueueStats()
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
     def packs(self) -> Iterator[pack.Pack]:
         for messages in self.calls:
