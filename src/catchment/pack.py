@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -135,8 +135,31 @@ def assemble(header: Header, frame: bytes) -> bytes:
     return b"".join((_PREFIX.pack(SKIPPABLE_MAGIC, len(text)), text, frame))
 
 
+LATE = timedelta(hours=1)
+"""A record whose not_before lies so far before its received_at needs a wide search: it goes into other packs."""
+
+
 def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
-    """As many packs as these lines, all of `table`, need, within the bounds; one larger record stands alone."""
+    """As many packs as these lines, all of `table`, need, within the bounds; one larger record stands alone.
+
+    Late ones go into packs of their own, behind the others: a wide search for a few is not one for all.
+    """
+    late = [line for line in lines if is_late(line)]
+    if 0 < len(late) < len(lines):
+        yield from _bounded(table, [line for line in lines if not is_late(line)])
+        yield from _bounded(table, late)
+    else:
+        yield from _bounded(table, lines)
+
+
+def is_late(line: Line | Header) -> bool:
+    """Whether it may have copies received over an hour before it; of a pack, whether one of its records may."""
+    received_at = line.received_at if isinstance(line, Line) else line.first_received_at
+    return line.not_before < received_at - LATE
+
+
+def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+    """Packs within the bounds."""
     start = size = 0
     for end, line in enumerate(lines):
         if end > start and (end - start >= MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):

@@ -107,7 +107,8 @@ def test_pace_keeps_its_rate_and_every_tick() -> None:
 def test_a_publisher_that_fails_fails_the_bench() -> None:
     pace = Pace(Collected(fails=True), 0.01, lambda tick: [clicks.record(tick + 1)], lambda _: None)
     pace.__enter__()
-    while pace.error is None:
+    deadline = time.monotonic() + 10
+    while pace.error is None and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(OSError, match="disk full"):
         pace.__exit__()

@@ -45,6 +45,7 @@ def test_one_line_each_and_a_broken_bench_stops_no_other(
     ]
     assert lines[1]["error"] == "no disk"
     assert main.main(["load-duckdb"]) == 0
+    assert main.main(["queue", "load-duckdb"]) == 3
 
 
 def _defines_run(module: Path) -> bool:

@@ -87,13 +87,13 @@ def test_growth_compares_the_last_third_with_the_middle() -> None:
 
 
 def test_memory_of_a_tree_includes_its_children() -> None:
-    child = f"{sys.executable} -c 'x = bytearray(80_000_000); print(1, flush=True); input()'"
+    child = f"{sys.executable} -c 'x = bytearray(80_000_000); print(1, flush=True); input()'"  # a grandchild
     with subprocess.Popen(
-        ["sh", "-c", f"{child}; true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["sh", "-c", f'sh -c "{child}; true"; true'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as shell:
         assert shell.stdout is not None
         shell.stdout.readline()
-        assert len(measure.tree(shell.pid)) == 2
+        assert len(measure.tree(shell.pid)) == 3
         assert measure.memory_bytes(shell.pid) > 80_000_000
         assert measure.tree_cpu_s(shell.pid) > 0
         shell.communicate("\n")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from catchment.cli import send as command
-from catchment.cli.init import make_project
-from catchment.cli.send import send
+from catchment.cli.send import Destination, send
 from catchment.cli.sniff import sniff
-from catchment.config.project import Part
+from catchment.config import PROJECT_FILE, load_project
 from catchment.errors import Abort, CatchmentError, Retry, UsageError
+from catchment.record import DEAD_LETTERS
 from catchment.send import publish
 from catchment.send.source import opened
 from tests.send.harness import ListQueue
@@ -25,31 +28,36 @@ from tests.send.harness import ListQueue
 
 @dataclass
 class Project:
-    """A real project, and a queue that keeps what is published; counts how often it is asked whether all is loaded."""
+    """What the command is given; counts how often it was asked whether all is loaded."""
 
     folder: Path
     queue: ListQueue = field(default_factory=ListQueue)
     loading: bool = True
     loaded_after: int = 0
     asked: int = 0
+    is_open: bool = False
 
-    def run(self, *arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(send, ["-p", str(self.folder), *arguments], input=stdin)
+    def run(self, *arguments: str, stdin: bytes | None = None, command: click.Command = send) -> Result:
+        where = ("-p", str(self.folder)) if command is send else ()
+        return CliRunner().invoke(command, [*where, *arguments], input=stdin)
 
-    def is_loaded(self) -> bool:
+    @contextmanager
+    def destination(self) -> Iterator[Destination]:
+        self.is_open = True
+        yield Destination(self.queue, lambda: self.loading, self._is_loaded)
+        self.is_open = False
+
+    def _is_loaded(self) -> bool:
         self.asked += 1
         return self.asked > self.loaded_after
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    folder = tmp_path / "project"
-    make_project(folder)
-    made = Project(folder)
-    monkeypatch.setattr(Part, "open", lambda part: made.queue)
-    monkeypatch.setattr(command, "is_loading", lambda _: made.loading)
-    monkeypatch.setattr(command, "is_loaded", lambda _: made.is_loaded())
-    return made
+    (tmp_path / PROJECT_FILE).write_text("")
+    fake = Project(tmp_path)
+    monkeypatch.setattr(command, "_destination", lambda _: fake.destination())
+    return fake
 
 
 @pytest.fixture
@@ -68,7 +76,19 @@ def test_one_line_of_data_on_stdout(project: Project, file: Path) -> None:
     result = project.run("shop.orders", str(file))
     assert (result.exit_code, result.stdout, result.stderr) == (0, "shop.orders: 3 rows, 0 dead letters\n", "")
     assert [each.source for each in project.queue.records()] == ["send"] * 3
-    assert project.queue.closed
+    assert not project.is_open
+
+
+def test_the_projects_own_queue_holds_the_rows(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    result = project.run("shop.orders", str(file), "--id", "id")
+    assert result.stdout == "shop.orders: 2 rows, 1 dead letters\n"
+    assert "nothing runs that would load it" in result.stderr
+    with closing(load_project(project.folder, None).queue.open()) as queue:
+        delivery = queue.receive(1 << 20, wait_s=5)
+    assert delivery is not None
+    project.queue.publish([message.body for message in delivery.messages])
+    assert [each.table for each in project.queue.records()] == ["shop.orders", "shop.orders", DEAD_LETTERS]
 
 
 def test_json_and_ids(project: Project, file: Path) -> None:
@@ -163,6 +183,7 @@ def test_a_file_that_changes_meanwhile(project: Project, file: Path, monkeypatch
         (["shop.orders", "FILE", "--delimiter", "::"], "must be one character"),
         (["shop.orders", "FILE", "--delimiter", '"'], "must differ"),
         (["shop.orders", "FILE", "--quote", "none", "--escape", "\\"], "--escape goes before quotes"),
+        (["shop.orders", "FILE", "--null", '""'], "--null is a text without quotes"),
         (["shop.orders", "FILE", "--columns", "a,a"], "a name of its own"),
         (["shop.orders", "FILE", "--columns", "a,"], "a name of its own"),
         (["shop.orders", "FILE", "--format", "ndjson", "--skip", "1"], "--skip is about CSV"),
@@ -177,7 +198,7 @@ def test_wrong_usage(project: Project, file: Path, arguments: list[str], words: 
     assert isinstance(error, UsageError)
     assert words in str(error)
     assert project.queue.calls == []
-    assert project.queue.closed == (words == "its fields are id, name")
+    assert not project.is_open or words == "its fields are id, name"
 
 
 def test_marks_by_name(project: Project, tmp_path: Path) -> None:
@@ -210,10 +231,10 @@ def opened_progress(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO, file: 
         return command._progress(source)
 
 
-def test_sniff(file: Path, tmp_path: Path) -> None:
+def test_sniff(project: Project, file: Path, tmp_path: Path) -> None:
     other = tmp_path / "odd.csv"
     other.write_bytes(b"a;zip;paid\n1,5;0412;true\n")
-    result = CliRunner().invoke(sniff, [str(file), str(other)])
+    result = project.run(str(file), str(other), command=sniff)
     assert result.stdout.splitlines() == [
         "orders.csv: 3 rows",
         "id    bigint",
@@ -224,7 +245,7 @@ def test_sniff(file: Path, tmp_path: Path) -> None:
         "zip   varchar",
         "paid  boolean",
     ]
-    result = CliRunner().invoke(sniff, [str(other), "--json"])
+    result = project.run(str(other), "--json", command=sniff)
     assert json.loads(result.stdout) == [
         {
             "file": "odd.csv",

@@ -27,34 +27,23 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 
 from catchment.cli.formats import write_json
-from catchment.cli.query import TABLE_ROWS, pumped, query
+from catchment.cli.query import TABLE_ROWS, pumped
 from catchment.errors import Retry, StorageError, UsageError
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
+from tests.cli.ask import query
 from tests.warehouses.tiny import TinyWarehouse
 
 FOREVER = "SELECT count(*) FROM range(1_000_000_000_000) t(i) WHERE i % 7 = 3"
-ASK = [sys.executable, "-m", "catchment", "query", "-p"]
-
-
-def made(project: Path) -> Path:
-    (project / "catchment.toml").write_text("")
-    return project
+ASK = [sys.executable, str(Path(__file__).with_name("ask.py"))]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project whose warehouse process is the tests' own; see `tiny`."""
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("s")))
-        yield made(tmp_path_factory.mktemp("project"))
-
-
-@pytest.fixture(scope="module")
-def runtime(project: Path) -> Path:
-    runtime = project / ".catchment"
-    runtime.mkdir()
-    return runtime
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +66,9 @@ def remote(tiny: TinyWarehouse, runtime: Path) -> Iterator[RemoteDuckDB]:
 
 
 @pytest.fixture
-def run(tiny: TinyWarehouse, project: Path) -> Callable[..., Result]:
+def run(tiny: TinyWarehouse, runtime: Path) -> Callable[..., Result]:
     def run(*arguments: str, **extra: Any) -> Result:
-        result = CliRunner().invoke(query, ["-p", str(project), *arguments], **extra)
+        result = CliRunner().invoke(query, [str(runtime), *arguments], **extra)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -326,11 +315,11 @@ def test_a_table_says_that_there_is_more(run: Callable[..., Result]) -> None:
     assert run("SELECT 1 AS a WHERE false").stdout == " a\n───\n"
 
 
-def on_terminal(project: Path, *arguments: str, columns: int = 40) -> str:
+def on_terminal(runtime: Path, *arguments: str, columns: int = 40) -> str:
     """What a terminal of that width shows."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*ASK, str(project), *arguments], stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": str(columns)}
+        [*ASK, str(runtime), *arguments], stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": str(columns)}
     )
     os.close(theirs)
     shown = b""
@@ -344,11 +333,11 @@ def on_terminal(project: Path, *arguments: str, columns: int = 40) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_a_table_fits_the_terminal(tiny: TinyWarehouse, project: Path) -> None:
+def test_a_table_fits_the_terminal(tiny: TinyWarehouse, runtime: Path) -> None:
     wide = "SELECT 1 AS n, repeat('日本', 50) AS text, repeat('x', 50) AS also, " + ", ".join(
         f"{i} AS column_{i}" for i in range(9)
     )
-    lines = on_terminal(project, wide).splitlines()
+    lines = on_terminal(runtime, wide).splitlines()
     assert max(len(line) + line.count("日") + line.count("本") for line in lines[:3]) <= 40
     assert "…" in lines[2]
     left_out = ", ".join(f"column_{i}" for i in range(2, 9))
@@ -357,8 +346,8 @@ def test_a_table_fits_the_terminal(tiny: TinyWarehouse, project: Path) -> None:
 
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
-def test_bytes_are_not_for_a_terminal(tiny: TinyWarehouse, project: Path, format_: str) -> None:
-    assert f"--output result.{format_}" in on_terminal(project, "--format", format_, "SELECT 1")
+def test_bytes_are_not_for_a_terminal(tiny: TinyWarehouse, runtime: Path, format_: str) -> None:
+    assert f"--output result.{format_}" in on_terminal(runtime, "--format", format_, "SELECT 1")
 
 
 # How it is asked, and how it ends --------------------------------------------------------------------------
@@ -410,10 +399,10 @@ def test_a_file_that_cannot_be_written(run: Callable[..., Result], tmp_path: Pat
 
 @pytest.mark.parametrize("format_", ["table", "csv", "parquet"])
 @pytest.mark.parametrize("far", [True, False], ids=["far", "near"])
-def test_ctrl_c_ends_the_query(tiny: TinyWarehouse, project: Path, tmp_path: Path, format_: str, far: bool) -> None:
+def test_ctrl_c_ends_the_query(tiny: TinyWarehouse, runtime: Path, tmp_path: Path, format_: str, far: bool) -> None:
     before = tiny.connections()
     process = subprocess.Popen(
-        [*ASK, str(project if far else made(tmp_path)), "--format", format_, FOREVER],
+        [*ASK, str(runtime if far else tmp_path), "--format", format_, FOREVER],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     if far:
@@ -445,11 +434,11 @@ def test_closing_a_pump_ends_the_query_and_its_thread(tiny: TinyWarehouse, remot
     wait_for(lambda: threading.active_count() <= threads)
 
 
-def test_memory_stays_flat(tiny: TinyWarehouse, project: Path) -> None:
+def test_memory_stays_flat(tiny: TinyWarehouse, runtime: Path) -> None:
     """Half a gigabyte of JSON through a pipe."""
     sql = "SELECT i, repeat('x', 1000) AS text FROM range(500_000) t(i)"
     peak = size = 0
-    with subprocess.Popen([*ASK, str(project), "--format", "json", sql], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*ASK, str(runtime), "--format", "json", sql], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         watched = psutil.Process(process.pid)
         while piece := process.stdout.read(4_000_000):
@@ -460,12 +449,12 @@ def test_memory_stays_flat(tiny: TinyWarehouse, project: Path) -> None:
     assert peak < 400_000_000
 
 
-def test_a_simple_table_needs_no_duckdb(tiny: TinyWarehouse, project: Path) -> None:
+def test_a_simple_table_needs_no_duckdb(tiny: TinyWarehouse, runtime: Path) -> None:
     """Its import takes as long as everything else of the command."""
-    script = "import sys; from catchment.cli import run; run(sys.argv[1:]); " \
-        "print('duckdb' in sys.modules, file=sys.stderr)"  # fmt: skip
+    script = "import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv.pop(0)); import ask; " \
+        "ask.query(standalone_mode=False); print('duckdb' in sys.modules, file=sys.stderr)"  # fmt: skip
     result = subprocess.run(
-        [sys.executable, "-c", script, "query", "-p", str(project), "SELECT 1, 'x', now()"],
+        [sys.executable, "-c", script, str(Path(__file__).parent), "query", str(runtime), "SELECT 1, 'x', now()"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert result.stderr == "(1 row)\nFalse\n"

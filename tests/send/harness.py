@@ -26,7 +26,6 @@ class ListQueue:
 
     full: int = 0
     calls: list[list[bytes]] = field(default_factory=list)
-    closed: bool = False
 
     def publish(self, messages: Sequence[bytes]) -> None:
         if self.full:
@@ -47,7 +46,7 @@ class ListQueue:
         return QueueStats()
 
     def close(self) -> None:
-        self.closed = True
+        pass
 
     def packs(self) -> Iterator[pack.Pack]:
         for messages in self.calls:

@@ -61,7 +61,7 @@ def test_dead_letters_are_records_with_ids_of_their_own() -> None:
     letters = [each for each in queue.records() if each.table == DEAD_LETTERS]
     assert [each.id for each in letters] == ["0123abcd:2:shop.orders"] * 2 + ["0123abcd:2:shop.others"]
     assert bytes(letters[0].data) == (
-        b'{"table":"shop.orders","reason":"wrong-fields","detail":"1 field instead of 2",'
+        b'{"table_name":"shop.orders","reason":"wrong-fields","detail":"1 field instead of 2",'
         b'"origin":"file orders.csv line 7","bytes":"/yw="}'
     )
     assert letters[0].not_before == datetime(1970, 1, 1, tzinfo=UTC)

@@ -413,6 +413,23 @@ def test_garbage_harms_nobody(remote: RemoteDuckDB, server: WarehouseServer, byt
     assert remote.shape("a.b").version == 3
 
 
+def test_a_body_that_is_refused_is_not_taken_for_a_request(server: WarehouseServer, remote: RemoteDuckDB) -> None:
+    hidden = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 1\r\n\r\n\x90"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
+        stranger.settimeout(5)
+        stranger.connect(remote._new_connection().description.socket)
+        head = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 999999999\r\n\r\n"
+        stranger.sendall(head + hidden)
+        answers = b""
+        try:
+            while piece := stranger.recv(65536):
+                answers += piece
+        except ConnectionResetError:
+            pass  # it hung up with our bytes unread
+    assert answers.count(b"HTTP/1.1") == 1
+    assert b"HTTP/1.1 400" in answers
+
+
 # Coming and going ------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import duckdb
 from catchment.errors import CatchmentError
 from catchment.record import now
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
-from catchment.warehouses.duckdb_query import CONFIG, confine, run_query
+from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.duckdb_server import WarehouseServer
 from catchment.warehouses.shape import Column, Shape
 
@@ -24,7 +24,7 @@ class TinyWarehouse:
     """Keeps what it is told, so that a test sees every argument and every answer come through."""
 
     def __init__(self, file: Path) -> None:
-        self._connection = duckdb.connect(str(file), config=dict(CONFIG))
+        self._connection = duckdb.connect(str(file))
         confine(self._connection, [file.parent])
         self.failure: BaseException | None = None
         self.batches: list[Batch] = []

@@ -91,10 +91,12 @@ def ask(
     if format_ == "table":
         _ask_table(warehouse, text, output, timeout_s, TABLE_ROWS if max_rows is None else max_rows)
         return
-    # Both are closed: pieces that nobody began to read close nothing.
-    with closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream:
-        with closing(pumped(stream)) as pieces:
-            _write(pieces, format_, output)
+    # The stream too, since a pump that never began to run closes nothing.
+    with (
+        closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream,
+        closing(pumped(stream)) as pieces,
+    ):
+        _write(pieces, format_, output)
 
 
 def _statement(sql: str | None, file: TextIO | None) -> str:
@@ -141,7 +143,10 @@ def pumped(stream: ArrowStream) -> Generator[bytes, None, None]:
 def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: float | None, max_rows: int) -> None:
     from catchment.cli.table import Table, draw, table
 
-    with closing(pumped(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1))) as pieces:
+    with (
+        closing(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1)) as stream,
+        closing(pumped(stream)) as pieces,
+    ):
         result = table(pieces)
     more = len(result.rows) > max_rows
     shown = Table(result.names, result.right, result.rows[:max_rows])

@@ -83,11 +83,7 @@ def look(plain: bytes, shape: Shape, memory: TableMemory) -> Sight | None:
     """What a pack holds if every row of it fits the table as it stands; None if one does not, or may not."""
     if shape.version == 0 or shape.key or not lies_well(shape):
         return None
-    try:
-        plain.decode()
-    except UnicodeDecodeError:
-        return None
-    if has_nul(plain):
+    if not is_utf8(plain) or has_nul(plain):
         return None
     unmapped = memory.always_null - {column.field for column in shape.columns}
     try:
@@ -135,6 +131,17 @@ def distinct(sights: Sequence[Sight]) -> bool:
 def decoder(shape: Shape, always_null: frozenset[str]) -> Any:
     """`decode_lines` for records that fit the shape."""
     return msgspec.json.Decoder(record_type(shape, always_null)).decode_lines
+
+
+def is_utf8(plain: bytes) -> bool:
+    """Whether the bytes are UTF-8. Most are ASCII, which is known without making a string of them."""
+    if plain.isascii():
+        return True
+    try:
+        plain.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def has_nul(plain: bytes) -> bool:

@@ -21,6 +21,7 @@ _log = get_log("load")
 
 _RECEIVE_BYTES = 8_000_000
 _IDLE_WAIT_S = 0.5
+_BEHIND_AGE_S = 3.0
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -55,14 +56,19 @@ class Intake:
         first = self.queue.receive(_RECEIVE_BYTES, _IDLE_WAIT_S)
         if first is None:
             return
-        closes_at_s = time.monotonic() + self.age_s()
+        opened_s = time.monotonic()
+        age_s = self.age_s()
         open_round.add(first)
+        is_behind = first.bytes >= _RECEIVE_BYTES // 2
         while open_round.rows < self.config.max_rows and open_round.received_bytes < self.config.max_bytes:
+            # Where more waits than one receive takes, a full round drains it faster than a young one.
+            closes_at_s = opened_s + (max(age_s, _BEHIND_AGE_S) if is_behind else age_s)
             wait_s = closes_at_s - time.monotonic()
             if wait_s <= 0 or stop.draining:
                 break
-            room = max(1, self.config.max_bytes - open_round.received_bytes)
-            delivery = self.queue.receive(min(room, _RECEIVE_BYTES), min(wait_s, _IDLE_WAIT_S))
+            room = min(_RECEIVE_BYTES, max(1, self.config.max_bytes - open_round.received_bytes))
+            delivery = self.queue.receive(room, min(wait_s, _IDLE_WAIT_S))
+            is_behind = delivery is not None and delivery.bytes >= room // 2
             if delivery is not None:
                 open_round.add(delivery)
         self._finish(open_round)

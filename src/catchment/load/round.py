@@ -17,12 +17,21 @@ from catchment.errors import Malformed
 from catchment.load.files import new_incoming
 from catchment.load.guard import Sight
 from catchment.load.letters import dead_message
-from catchment.pack import FORMAT_VERSION, Header, Pack, assemble, compress, is_packed, packs, plain_lines, read
+from catchment.pack import (
+    FORMAT_VERSION,
+    Header,
+    Pack,
+    assemble,
+    compress,
+    is_late,
+    is_packed,
+    packs,
+    plain_lines,
+    read,
+)
 from catchment.queues import Delivery, Message
 from catchment.record import DEFAULT_WINDOW, OWN_SCHEMA, Line, Stamp, check_table, decode
 
-LATE = timedelta(hours=1)
-"""A record whose not_before lies so far before its received_at needs a wide search: files of their own."""
 OWN_FILE_ROWS = 1_000
 SMALL_PACK_RECORDS = 50
 
@@ -93,13 +102,10 @@ class Round:
     def _hold(self, pack: Pack) -> None:
         check_table(pack.header.table)
         plain = pack.plain()
-        count = plain.count(b"\n")
-        if count != pack.header.count or not plain.endswith(b"\n"):
-            raise Malformed("broken-frame", f"{count} ended lines; its header says {pack.header.count}")
-        late = pack.header.not_before < pack.header.first_received_at - LATE
+        late = is_late(pack.header)
         held = Held(pack, self.look(pack.header.table, plain))
         self._packs.setdefault((pack.header.table, late), []).append(held)
-        self.rows += count
+        self.rows += pack.header.count
 
     def _add_plain(self, message: Message) -> None:
         stamp = self._stamp(message)
@@ -118,8 +124,7 @@ class Round:
                 self._file(stamped)
 
     def _file(self, line: Line) -> None:
-        late = line.not_before < line.received_at - LATE
-        self._lines.setdefault((line.table, late), []).append(line)
+        self._lines.setdefault((line.table, is_late(line)), []).append(line)
         self.rows += 1
 
     def _bury(self, message: Message, error: Malformed, body: bytes, ordinal: int, table: str = "") -> None:

@@ -6,7 +6,8 @@ Three fences, since each alone has gaps:
 - functions that act although they are called from a SELECT, by name (`ACTING_FUNCTIONS`): one of them would end
   the process;
 - a transaction that DuckDB keeps read-only: an INSERT inside a WITH, `nextval`, EXPLAIN ANALYZE of a write.
-Files of the machine and settings shared by all are closed by `confine`, once, when the database is opened.
+Files of the machine, the network, Python's variables (which DuckDB would take for tables) and the settings that
+all share are closed by `confine`, once, when the database is opened.
 """
 
 from __future__ import annotations
@@ -26,13 +27,6 @@ from nanoarrow._utils import NanoarrowException
 from catchment.errors import CatchmentError, Retry, StorageError, UsageError, WarehouseDown
 from catchment.warehouses.duckdb_arrow import pieces, select_list
 from catchment.warehouses.ipc import IpcFile
-
-CONFIG = {
-    "python_enable_replacements": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
-"""For `duckdb.connect`: no Python variable is a table, nothing is downloaded to answer a query."""
 
 ACTING_FUNCTIONS = frozenset(
     {
@@ -76,7 +70,7 @@ Params = Sequence[Any] | Mapping[str, Any] | None
 def confine(connection: DuckDBPyConnection, folders: Sequence[Path]) -> None:
     """Shut SQL off from all files but those under `folders`, and lock every setting, for good.
 
-    For the one who opened the database with `CONFIG`, after its own settings: none can be changed any more.
+    For the one who opened the database, after its own settings: none can be changed any more.
     """
     allowed = ", ".join("'" + str(folder.resolve()).replace("'", "''") + "/'" for folder in folders)
     connection.execute(f"SET allowed_directories = [{allowed}]")
@@ -294,7 +288,7 @@ def explained(error: Exception) -> CatchmentError:
         return _not_reading("a statement that writes")
     if "file system operations are disabled" in message:
         return UsageError(_short(message), "a query reads tables, and the files of the archive")
-    if "to type DECIMAL(38,0) failed" in message:
+    if "to DECIMAL(38,0)" in message:
         return UsageError(_short(message), "CAST it to VARCHAR or DOUBLE: Arrow's integers end at 38 digits")
     if "No space left" in message:
         return StorageError(_short(message), "free some space: a large sort or join is kept on disk meanwhile")

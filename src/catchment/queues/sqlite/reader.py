@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from catchment.queues import Message
-from catchment.queues.sqlite import files
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite import faults, files
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 from catchment.queues.sqlite.positions import Span
 
 _STEPS = [2**power for power in range(21)]
@@ -127,7 +128,7 @@ class Reader:
                 if not self.path.exists():
                     self._give_up_on_removed()
                     return
-                if not files.is_damage(error):
+                if not faults.is_damage(error):
                     raise
                 self._note_damage(error)
             found = self._behind_damage(first, last)
@@ -145,7 +146,7 @@ class Reader:
                 if message := self._lookup(db, row_id):
                     return row_id, message
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
             # Not even its header can be read, which has been told.
         return None
@@ -155,7 +156,7 @@ class Reader:
         try:
             return int(db.execute("SELECT max(id) FROM messages").fetchone()[0] or 0)
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
         return max((row_id for row_id in (first + step for step in _STEPS) if self._lookup(db, row_id)), default=0)
 
@@ -164,7 +165,7 @@ class Reader:
         try:
             row = db.execute(_SELECT_ONE, (row_id,)).fetchone()
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
             return None
         return self._message(*row) if row else None
