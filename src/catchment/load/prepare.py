@@ -35,6 +35,7 @@ class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     op: str = "insert"
     key: tuple[str, ...] = ()
     version: str = ""
+    retries: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ def prepare(
     odd = work.sort(lines, refused, every_row=every_row)
     changes = _plan(odd, shape, memory, frozen=frozen)
     after = shape.after(changes)
-    as_they_lie = work.fitting_lines
+    if not lies_well(after):  # a new field's name is none that a reader can be told: all go by column name
+        odd += [(origin, _decode(origin.line)) for origin in work.fitting]
+        work.fitting.clear()
+    as_they_lie = [origin.line for origin in work.fitting]
     prepared = []
     decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None
     for origin, record in odd:
@@ -123,7 +127,7 @@ class _Work:
     shape: Shape
     memory: TableMemory
     now: datetime
-    fitting_lines: list[bytes] = field(default_factory=list)
+    fitting: list[Origin] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     first: datetime | None = None
     last: datetime | None = None
@@ -141,7 +145,7 @@ class _Work:
             records = _fits(decode, origin.line) if decode is not None else None
             if records:
                 self._note(records)
-                self.fitting_lines.append(origin.line)
+                self.fitting.append(origin)
                 continue
             record = None
             try:
@@ -185,8 +189,10 @@ class _Work:
         self.early = self.early or seen.early
 
     def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
-        """A dead letter's id is that of its record, so that copies are one."""
-        identity = (record.source, record.id) if record else (origin.line,)
+        """A dead letter's id is that of its record, so that copies are one; another attempt at one is another."""
+        identity: tuple[str | bytes, ...] = (origin.line,)
+        if record is not None:
+            identity = (record.source, record.id, *filter(None, [record.retries]))
         self.dead.append(
             DeadLetter(
                 id=hashlib.sha256(repr((self.shape.table, *identity)).encode()).hexdigest()[:32],
