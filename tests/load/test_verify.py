@@ -71,10 +71,11 @@ def test_every_broken_pack_is_told_of() -> None:
 
 
 def test_counts_are_compared() -> None:
-    assert wrong(NAME, changed(count=4)) == "pack 1, a.a: 3 lines, and its header says 4"
-    assert wrong(NAME, changed(compress(b"{}\n{}\n"))) == "pack 1, a.a: 2 lines, and its header says 3"
-    assert wrong(NAME, changed(compress(b"{}\n{}\n{}"))) == "pack 1, a.a: its last line has no end"
-    assert wrong(NAME, changed(compress(b""))) == "pack 1, a.a: its last line has no end"
+    found = "pack 1, a.a: broken-frame: {} whole lines where the header says {}"
+    assert wrong(NAME, changed(count=4)) == found.format(3, 4)
+    assert wrong(NAME, changed(compress(b"{}\n{}\n"))) == found.format(2, 3)
+    assert wrong(NAME, changed(compress(b"{}\n{}\n{}"))) == found.format(2, 3)
+    assert wrong(NAME, changed(compress(b""))) == found.format(0, 3)
 
 
 def test_the_name_tells_the_truth() -> None:

@@ -24,7 +24,10 @@ _POLL_S = 0.2
 @click.option("--all", "from_start", is_flag=True, help="Begin with what lies under incoming/ already.")
 @click.option("--once", is_flag=True, help="End when there is nothing more, rather than wait.")
 def tail(project: Project, table: str | None, from_start: bool, once: bool) -> None:
-    """Print records as they reach the archive, one JSON line each; of TABLE alone, where given."""
+    """Print records as they reach the archive, one JSON line each.
+
+    Of TABLE alone, where given. Ctrl-C ends it.
+    """
     archive = project.archive.open()
     seen = set() if from_start or once else set(_names(archive))
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -30,7 +31,7 @@ class Part(Generic[T]):
     folder: Path
 
     @property
-    def adapter(self) -> type[Any]:
+    def adapter(self) -> Callable[..., Any]:
         """Its class; loads its driver."""
         return registry.adapter_class(self.kind, self.type)
 
