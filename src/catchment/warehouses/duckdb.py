@@ -27,6 +27,9 @@ from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Col
 
 _log = get_log("warehouse")
 
+_BY_SETTINGS = (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
+"""Errors that a setting may cause as well as a damaged file."""
+
 
 class DuckDBWarehouse:
     """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
@@ -120,8 +123,21 @@ class DuckDBWarehouse:
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
             ) from error
+        if "No space left" in said or "Too many open files" in said:
+            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
+        if isinstance(error, _BY_SETTINGS) and self._opens_without_settings():
+            raise UsageError(
+                f"{self.path} does not open with these settings: {_first_line(error)}", "look at [warehouse]"
+            ) from error
+
+    def _opens_without_settings(self) -> bool:
+        try:
+            duckdb.connect(str(self.path), read_only=True).close()
+        except duckdb.Error:
+            return False
+        return True
 
     def _set_aside(self, error: duckdb.Error) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""
