@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from catchment.archives import INCOMING, Archive
+from catchment.cli.parts import check_table_name
 from catchment.cli.project import with_project
 from catchment.config import Project
 from catchment.errors import Malformed
@@ -28,6 +29,8 @@ def tail(project: Project, table: str | None, from_start: bool, once: bool) -> N
 
     Of TABLE alone, where given. Ctrl-C ends it.
     """
+    if table is not None:
+        check_table_name(table)
     archive = project.archive.open()
     seen = set() if from_start or once else set(_names(archive))
     while True:
