@@ -17,6 +17,7 @@ from catchment import record
 from catchment.cli.csv_options import csv_options, read_options
 from catchment.cli.parts import check_table_name, is_loaded, is_loading
 from catchment.cli.project import with_project
+from catchment.cli.screen import visible, visible_lines
 from catchment.config import Project
 from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.queues import Queue
@@ -201,9 +202,9 @@ def _progress(source: Source) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    with click.progressbar(length=source.size_bytes, label=source.name, file=sys.stderr) as bar:
+    with click.progressbar(length=source.size_bytes, label=visible(source.name), file=sys.stderr) as bar:
         yield lambda at_bytes: bar.update(at_bytes - bar.pos)
 
 
 def _say(words: str) -> None:
-    click.echo(words, err=True)
+    click.echo(visible_lines(words), err=True)

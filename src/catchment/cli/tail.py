@@ -11,6 +11,7 @@ import click
 from catchment.archives import INCOMING, Archive
 from catchment.cli.parts import check_table_name
 from catchment.cli.project import with_project
+from catchment.cli.screen import stdout, visible
 from catchment.config import Project
 from catchment.errors import Malformed
 from catchment.load.files import Incoming, parse
@@ -32,13 +33,14 @@ def tail(project: Project, table: str | None, from_start: bool, once: bool) -> N
     if table is not None:
         check_table_name(table)
     archive = project.archive.open()
+    out = stdout()
     seen = set() if from_start or once else set(_names(archive))
     while True:
         for name in _names(archive):
             if name not in seen:
                 seen.add(name)
                 for line in _lines(archive, name, table):
-                    sys.stdout.buffer.write(line)
+                    out.write(line)
         sys.stdout.buffer.flush()
         if once:
             return
@@ -57,4 +59,4 @@ def _lines(archive: Archive, name: str, table: str | None) -> Iterator[bytes]:
     except FileNotFoundError:
         return  # rewritten meanwhile; it was seen, or lies an hour back
     except Malformed as error:
-        click.echo(f"{name}: {error}", err=True)
+        click.echo(visible(f"{name}: {error}"), err=True)
