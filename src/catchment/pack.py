@@ -155,7 +155,7 @@ def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
 def is_late(line: Line | Header) -> bool:
     """Whether it may have copies received over an hour before it; of a pack, whether one of its records may."""
     received_at = line.received_at if isinstance(line, Line) else line.first_received_at
-    return line.not_before < received_at - LATE
+    return received_at - line.not_before > LATE
 
 
 def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:

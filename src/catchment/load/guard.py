@@ -34,7 +34,7 @@ class Sight:
 
     shape_version: int
     count: int
-    identities: frozenset[object]
+    identities: Sequence[object]
     """Its ids, or (source, id) where it has several sources."""
     source: str | None
     """The one source, None where there are several."""
@@ -99,7 +99,7 @@ def sight(records: Sequence[Any], shape_version: int) -> Sight:
     not_before = list(map(_not_before, records))
     sources = set(map(_source, records))
     one = len(sources) == 1
-    identities: frozenset[object] = frozenset(
+    identities: list[object] = list(
         map(_id, records) if one else zip(map(_source, records), map(_id, records), strict=True)
     )
     first = min(received)
@@ -122,7 +122,7 @@ def distinct(sights: Sequence[Sight]) -> bool:
     everything: set[object] = set()
     total = 0
     for each in sights:
-        everything |= each.identities
+        everything.update(each.identities)
         total += each.count
     return len(everything) == total
 

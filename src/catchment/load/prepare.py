@@ -89,10 +89,10 @@ def prepare(
     odd = work.sort(lines, refused, every_row=every_row)
     changes = _plan(odd, shape, memory, frozen=frozen)
     after = shape.after(changes)
-    if not lies_well(after):  # a new field's name is none that a reader can be told: all go by column name
-        odd += [(origin, _decode(origin.line)) for origin in work.fitting]
-        work.fitting.clear()
-    as_they_lie = [origin.line for origin in work.fitting]
+    if work.fitting_lines and not lies_well(after):
+        # A new column has a name that no reader can be told of: now no row can be read as it lies.
+        return prepare(lines, shape, memory, refused=refused, frozen=frozen, every_row=True, now=now)
+    as_they_lie = work.fitting_lines
     prepared = []
     decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None
     for origin, record in odd:
@@ -127,7 +127,7 @@ class _Work:
     shape: Shape
     memory: TableMemory
     now: datetime
-    fitting: list[Origin] = field(default_factory=list)
+    fitting_lines: list[bytes] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     first: datetime | None = None
     last: datetime | None = None
@@ -145,7 +145,7 @@ class _Work:
             records = _fits(decode, origin.line) if decode is not None else None
             if records:
                 self._note(records)
-                self.fitting.append(origin)
+                self.fitting_lines.append(origin.line)
                 continue
             record = None
             try:
@@ -154,7 +154,7 @@ class _Work:
                 if place in refused:
                     raise refused[place]
             except Malformed as error:
-                self.bury(origin, error, record or _identified(origin.line))
+                self.bury(origin, error, record)
             else:
                 self._note([record])
                 odd.append((origin, record))
@@ -206,14 +206,6 @@ class _Work:
                 record_id=record.id if record else "",
             )
         )
-
-
-def _identified(line: bytes) -> _Stamped | None:
-    """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
-    try:
-        return _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 def _fits(decode: Any, line: bytes) -> Any:

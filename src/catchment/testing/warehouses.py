@@ -57,7 +57,9 @@ class WarehouseConformance:
     def test_metadata_columns(self, warehouse: Warehouse) -> None:
         load(warehouse, [row("1", at=3, rescued={"x": [1]})], add(), name="incoming/a")
         [(received_at, batch, loaded_at, rescued)] = rows(
-            warehouse, f"SELECT _received_at, _batch, _loaded_at, _rescued FROM {TABLE}"
+            warehouse,
+            "SELECT _received_at, batch, _loaded_at, _rescued "
+            f"FROM {TABLE} JOIN catchment.ledger ON batch_id = _batch",
         )
         assert received_at == T0 + timedelta(seconds=3)
         assert batch == "incoming/a"

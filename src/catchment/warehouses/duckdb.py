@@ -22,7 +22,7 @@ from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
-from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
 
 _log = get_log("warehouse")
@@ -73,11 +73,8 @@ class DuckDBWarehouse:
             self._raise_unless_damaged(error)
             self._set_aside(error)
             connection = self._connect()
-        folders = ", ".join(sql.text(str(path.resolve())) for path in readable)
-        connection.execute(f"SET allowed_directories = [{folders}]")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        confine(connection, readable)
         return connection
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
@@ -309,9 +306,12 @@ class DuckDBWarehouse:
                 if entry.same_as and not has_all(cursor, entry.table, entry.same_as):
                     raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             cursor.executemany(
-                "INSERT INTO catchment.ledger SELECT $1, $2, $3, 0, 0, 0, $4, $5, now() WHERE NOT EXISTS "
-                "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $2)",
-                [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in entries],
+                "INSERT INTO catchment.ledger SELECT $1, $2, $3, $4, 0, 0, 0, $5, $6, now() WHERE NOT EXISTS "
+                "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $3)",
+                [
+                    (e.name, sql.batch_id(e.name), e.table, e.record_count, e.first_received_at, e.last_received_at)
+                    for e in entries
+                ],
             )
 
     def forget(self, names: Sequence[str]) -> None:

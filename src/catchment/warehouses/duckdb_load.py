@@ -47,7 +47,7 @@ def load_batch(
         else:
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
-    dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")
+    dead = _bury(cursor, batch.dead, _batch_id(batch))
     if batch.names and not (past_ledger and has_all(cursor, batch.table, batch.names)):
         _enter(cursor, batch, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
@@ -78,7 +78,7 @@ def _insert_files(
     relation = sql.read_files(paths, shape, prepared=rows.prepared)
     condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
-    inserted = _count(cursor.execute(statement, {"batch": _batch_name(batch)}))
+    inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)}))
     if batch.early and inserted and _count(cursor.execute(sql.insert_early(shape, relation))):
         tables_with_early.add(shape.table)
     return inserted
@@ -89,7 +89,7 @@ def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, path
     *others, insert = sql.replace_by_winners(shape, prepared=True)
     for statement in others:
         cursor.execute(statement)
-    return _count(cursor.execute(insert, {"batch": _batch_name(batch)}))
+    return _count(cursor.execute(insert, {"batch": _batch_id(batch)}))
 
 
 def _insert_few(
@@ -115,7 +115,7 @@ def _insert_few(
     names = ["_id", "_received_at", "_source", "_batch", "_rescued", *(column.name for column in shape.columns)]
     values: list[Any] = []
     for record in fresh:
-        values += (record.id, record.received_at, record.source, _batch_name(batch), _json(record.rescued))
+        values += (record.id, record.received_at, record.source, _batch_id(batch), _json(record.rescued))
         values += [
             _json(value) if isinstance(value, msgspec.Raw) else value for value in msgspec.structs.astuple(record.data)
         ]
@@ -153,13 +153,13 @@ def _known(
     ).fetchall()
     if early:
         row = (
-            f"AND EXISTS (SELECT 1 FROM {table} y WHERE y._id = e._id AND y._source = e._source "
-            "AND y._received_at = e._received_at)"
+            f"AND EXISTS (SELECT 1 FROM {table} {sql.OLD} WHERE {sql.OLD}._id = {sql.EARLY}._id "
+            f"AND {sql.OLD}._source = {sql.EARLY}._source AND {sql.OLD}._received_at = {sql.EARLY}._received_at)"
             if exact
             else ""
         )
         found += cursor.execute(
-            f"SELECT _source, _id FROM catchment.early e WHERE table_name = ? AND _id IN ({ids}) {row}",
+            f"SELECT _source, _id FROM catchment.early {sql.EARLY} WHERE table_name = ? AND _id IN ({ids}) {row}",
             [shape.table, *values],
         ).fetchall()
     return set(found)
@@ -171,7 +171,7 @@ def _json(raw: msgspec.Raw | None) -> str | None:
     return None if text == "null" else text
 
 
-def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str) -> int:
+def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str | None) -> int:
     """Dead letters that are not there yet."""
     if not dead:
         return 0
@@ -210,10 +210,10 @@ def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead:
     duplicates = batch.record_count - len(batch.dead) - inserted
     first, *others = batch.names
     span = (batch.first_received_at, batch.last_received_at)
-    entries = [(first, batch.table, batch.record_count, inserted, duplicates, dead, *span)]
-    entries += [(name, batch.table, 0, 0, 0, 0, *span) for name in others]
+    entries = [(first, sql.batch_id(first), batch.table, batch.record_count, inserted, duplicates, dead, *span)]
+    entries += [(name, sql.batch_id(name), batch.table, 0, 0, 0, 0, *span) for name in others]
     cursor.execute(
-        "INSERT INTO catchment.ledger VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, now())"] * len(entries)),
+        "INSERT INTO catchment.ledger VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, now())"] * len(entries)),
         [value for entry in entries for value in entry],
     )
 
@@ -228,8 +228,8 @@ def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str])
     return known is not None and known[0] == len(set(names))
 
 
-def _batch_name(batch: Batch) -> str | None:
-    return batch.names[0] if batch.names else None
+def _batch_id(batch: Batch) -> str | None:
+    return sql.batch_id(batch.names[0]) if batch.names else None
 
 
 def _count(result: duckdb.DuckDBPyConnection) -> int:
