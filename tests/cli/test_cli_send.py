@@ -47,7 +47,7 @@ class Project:
         yield Destination(self.queue, lambda: self.loading, self._is_loaded)
         self.is_open = False
 
-    def _is_loaded(self) -> bool:
+    def _is_loaded(self, queued_at_s: float) -> bool:
         self.asked += 1
         return self.asked > self.loaded_after
 
@@ -56,7 +56,7 @@ class Project:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     (tmp_path / PROJECT_FILE).write_text("")
     fake = Project(tmp_path)
-    monkeypatch.setattr(command, "_destination", lambda _: fake.destination())
+    monkeypatch.setattr(command, "_destination", lambda *_: fake.destination())
     return fake
 
 
@@ -129,6 +129,15 @@ def test_wait(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result = project.run("shop.orders", str(file), "--wait")
     assert (result.exit_code, project.asked) == (0, 4)
     assert result.stderr == "loaded\n"
+
+
+def test_wait_gives_up_where_nothing_loads(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_POLL_S", 0.001)
+    monkeypatch.setattr(command, "_LOADER_PATIENCE_S", 0.01)
+    project.loaded_after, project.loading = 10**9, False
+    result = project.run("shop.orders", str(file), "--wait")
+    assert isinstance(error_of(result), Retry)
+    assert result.stdout == "shop.orders: 3 rows, 0 dead letters\n"
 
 
 def test_a_full_queue_is_a_word_on_stderr(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,11 @@ import psutil
 
 from catchment import presence
 from catchment.archives import Archive
-from catchment.cli.parts import is_loaded
+from catchment.cli.parts import unloaded_batches
 from catchment.config import Project, load_project
 from catchment.pack import read_file
 from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses.duckdb_remote import find
 from tests.crash.publisher import TRAFFIC
 from tests.crash.traffic import Traffic
 
@@ -174,3 +175,15 @@ def archived(archive: Archive) -> list[tuple[str, str, str]]:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def is_loaded(project: Project) -> bool:
+    """Whether everything queued and archived so far is in the warehouse."""
+    with contextlib.closing(project.queue.open()) as queue:
+        if queue.stats().messages:
+            return False
+    remote = find(project.runtime)
+    if remote is None:
+        return False
+    with contextlib.closing(remote):
+        return unloaded_batches(project.archive.open(), remote) == 0

@@ -20,7 +20,6 @@ import msgspec
 import pytest
 
 from catchment.archives import INCOMING
-from catchment.cli.parts import is_loaded
 from catchment.config import Project
 from catchment.load.files import REMOVED
 from catchment.load.guard import Memory
@@ -34,7 +33,7 @@ from catchment.record import Record, Stamp
 from catchment.testing.content import content, rows
 from tests.crash import dying
 from tests.crash.dying import COMMIT, Point
-from tests.crash.running import archived, make_project, now, opened_warehouse, until
+from tests.crash.running import archived, is_loaded, make_project, now, opened_warehouse, until
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.crash.dying", "catchment.queues.sqlite", "catchment.archives.disk"])

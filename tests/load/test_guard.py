@@ -55,7 +55,7 @@ def test_a_pack_that_fits_is_seen_with_its_ids_and_times() -> None:
     assert sight == Sight(
         shape_version=1,
         count=3,
-        identities=frozenset({"1", "2", "3"}),
+        identities=["1", "2", "3"],
         source="web",
         first_received_at=T0 + timedelta(seconds=1),
         last_received_at=T0 + timedelta(seconds=9),
@@ -68,7 +68,7 @@ def test_ids_of_several_sources_go_with_their_source() -> None:
     lines = [stamped("1", source="a"), stamped("1", source="b")]
     sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING)
     assert sight is not None
-    assert (sight.source, sight.identities, sight.early) == (None, frozenset({("a", "1"), ("b", "1")}), False)
+    assert (sight.source, sight.identities, sight.early) == (None, [("a", "1"), ("b", "1")], False)
     assert distinct([sight])
 
 
@@ -113,7 +113,7 @@ def test_unwidenable_columns_and_fields_of_nulls_are_remembered_side_by_side() -
 
 
 def sight_of(*identities: object, source: str | None = "web") -> Sight:
-    return Sight(1, len(identities), frozenset(identities), source, T0, T0, T0, False)
+    return Sight(1, len(identities), list(identities), source, T0, T0, T0, False)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def sight_of(*identities: object, source: str | None = "web") -> Sight:
         ([sight_of("1", "2")], True),
         ([sight_of("1", "2"), sight_of("3")], True),
         ([sight_of("1", "2"), sight_of("2")], False),
-        ([Sight(1, 3, frozenset({"1", "2"}), "web", T0, T0, T0, False)], False),
+        ([Sight(1, 3, ["1", "2", "1"], "web", T0, T0, T0, False)], False),
         ([sight_of("1"), sight_of("2", source="app")], False),
         ([sight_of(("a", "1"), source=None), sight_of(("a", "2"), source=None)], False),
         ([sight_of(("a", "1"), ("b", "1"), source=None)], True),

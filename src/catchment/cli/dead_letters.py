@@ -12,6 +12,7 @@ import msgspec
 from catchment.cli.exits import ExitCode
 from catchment.cli.parts import warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import stdout, visible, visible_lines
 from catchment.config import Project
 from catchment.errors import UsageError
 from catchment.load.corrections import Letter, Outcome, open_letters, settle
@@ -36,7 +37,8 @@ def list_(project: Project, table: str | None, limit: int, is_json: bool) -> int
             click.echo(msgspec.json.encode(_described(letter)).decode())
         else:
             moment = f"{letter.received_at:%Y-%m-%d %H:%M:%S}"
-            click.echo(f"{letter.id[:12]}  {moment}  {letter.table or '-'}  {letter.reason}: {letter.detail}")
+            said = f"{letter.id[:12]}  {moment}  {letter.table or '-'}  {letter.reason}: {letter.detail}"
+            click.echo(visible(said))
     if not is_json:
         click.echo(f"({len(letters)} dead letters)", err=True)
     return ExitCode.NOT_WELL if letters else ExitCode.DONE
@@ -50,12 +52,12 @@ def show(project: Project, letter: str, only_bytes: bool) -> None:
     """Show one dead LETTER, named by its id or the beginning of it."""
     found = _one(project, letter)
     if only_bytes:
-        sys.stdout.buffer.write(found.body)
+        stdout().write(found.body)
         sys.stdout.buffer.flush()
         return
     for name, value in _described(found).items():
-        click.echo(f"{name + ':':<14} {value}")
-    click.echo(found.body.decode(errors="backslashreplace"))
+        click.echo(f"{name + ':':<14} {visible(str(value))}")
+    click.echo(visible_lines(found.body.decode(errors="backslashreplace")))
 
 
 @dead_letters.command()

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import click
 
 from catchment.cli.parts import warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import Out, stdout
 from catchment.config import Project
 from catchment.errors import StorageError, UsageError
 from catchment.warehouses import ArrowStream, Warehouse
@@ -25,6 +26,7 @@ FORMATS = ("table", "csv", "json", "parquet", "arrow")
 TABLE_ROWS = 1_000
 """A table holds all its rows before it is drawn, and nobody reads more."""
 _PUMPED_PIECES = 4
+_COPIED_BYTES = 1 << 20
 
 
 @click.command()
@@ -175,7 +177,8 @@ def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
                 finished.replace(output)
                 return
             with finished.open("rb") as file, _opened(None) as out:
-                shutil.copyfileobj(file, out)
+                while piece := file.read(_COPIED_BYTES):
+                    out.write(piece)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -183,10 +186,10 @@ def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
+def _opened(output: Path | None) -> Iterator[Out]:
     """stdout, or a file that takes the place of `output` once it is whole."""
     if output is None:
-        yield sys.stdout.buffer
+        yield stdout()
         sys.stdout.buffer.flush()
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")

@@ -14,6 +14,7 @@ from catchment import presence
 from catchment.cli.exits import ExitCode
 from catchment.cli.parts import unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.errors import CatchmentError
 from catchment.queues import QueueStats
@@ -145,7 +146,7 @@ def _show(found: Status) -> None:
     for table in found.tables:
         click.echo(f"  {table.table:<{width}} {table.rows:>14,} rows   last received {_ago(table.last_received_at)}")
     for problem in found.problems:
-        click.echo(f"! {problem}", file=sys.stderr)
+        click.echo(visible(f"! {problem}"), file=sys.stderr)
 
 
 def _number(value: int | None) -> str:

@@ -22,7 +22,7 @@ from catchment.warehouses import Warehouse
 
 Outcome = Literal["retried", "discarded"]
 
-_COLUMNS = "_id, table_name, reason, detail, origin, _received_at, record_source, record_id, bytes, _batch"
+_COLUMNS = "_id, table_name, reason, detail, origin, _received_at, record_source, record_id, bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,6 @@ class Letter:
     source: str
     record_id: str
     body: bytes
-    batch: str = ""
-    """The archive file whose record was rejected, the last where there are several."""
 
 
 def open_letters(
@@ -53,19 +51,8 @@ def open_letters(
         [table, letter, limit if limit is not None else 2**62],
     )
     return [
-        Letter(
-            id_,
-            table,
-            reason,
-            detail,
-            origin,
-            received_at,
-            source or "",
-            record_id or "",
-            base64.b64decode(body),
-            batch,
-        )
-        for id_, table, reason, detail, origin, received_at, source, record_id, body, batch in rows
+        Letter(id_, table, reason, detail, origin, received_at, source or "", record_id or "", base64.b64decode(body))
+        for id_, table, reason, detail, origin, received_at, source, record_id, body in rows
     ]
 
 
@@ -79,10 +66,9 @@ def settle(queue: Queue, letter: Letter, outcome: Outcome, mended: bytes | None 
     """Publish what settles a letter; durable when it returns, in force once it is loaded.
 
     To retry sends `mended` (a record as JSON) or the letter's own bytes again, under the id and received_at that
-    the record had. Raises `UsageError` for a mended record that is none.
+    the record had. If that fails too, it is another letter. Raises `UsageError` for a mended record that is none.
     """
-    is_same_record = outcome == "retried" and mended is None and letter.record_id != ""
-    messages = [_correction(letter, outcome, letter.batch if is_same_record else None)]
+    messages = [_correction(letter, outcome)]
     if outcome == "retried":
         messages.insert(0, _again(letter, mended))
     queue.publish(messages)
@@ -95,7 +81,8 @@ def _again(letter: Letter, mended: bytes | None) -> bytes:
         sent = record.decode(mended if mended is not None else letter.body)
     except Malformed as error:
         if mended is not None:
-            raise UsageError(f"the mended record is none: {error.detail}", "catchment schema record") from None
+            hint = f'{{"table": "{letter.table or "shop.orders"}", "data": {{…}}}}; catchment schema record'
+            raise UsageError(f"the mended record is none: {error.reason}: {error.detail}", hint) from None
         return letter.body  # as it was: perhaps a newer Catchment knows it
     stamp = Stamp(letter.received_at, letter.source or "queue", identity=letter.id)
     kept = msgspec.structs.replace(
@@ -103,22 +90,20 @@ def _again(letter: Letter, mended: bytes | None) -> bytes:
         id=letter.record_id or sent.id,
         source=letter.source or sent.source,
         received_at=sent.received_at or letter.received_at,
+        retries=letter.id,
     )
     line = stamp.line(kept)
     (packed,) = packs(line.table, [line])
     return packed
 
 
-def _correction(letter: Letter, outcome: Outcome, rejected_in: str | None) -> bytes:
-    """A record that is sent again as it was gets the same letter if it is rejected again, in a later file: the
-    correction settles it as of `rejected_in`. Any other is settled for good."""
+def _correction(letter: Letter, outcome: Outcome) -> bytes:
     data = {
         "dead_letter": letter.id,
         "outcome": outcome,
         "table_name": letter.table,
         "record_source": letter.source,
         "record_id": letter.record_id,
-        "rejected_in": rejected_in,
     }
     line = Stamp(record.now(), "catchment").line(
         Record(table=CORRECTIONS, data=msgspec.Raw(msgspec.json.encode(data)))

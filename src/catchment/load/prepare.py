@@ -45,6 +45,7 @@ class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     op: Literal["insert", "upsert", "delete"] = "insert"
     key: tuple[str, ...] = ()
     version: str = ""
+    retries: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,10 @@ class _Work:
         self.early = self.early or seen.early
 
     def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
-        """A dead letter's id is made of its record, but for its times: so that copies are one, and a record that
-        was mended badly is another."""
-        identity = (
-            [record.source, record.id, record.op, record.data] if record else [hashlib.sha256(origin.line).hexdigest()]
-        )
+        """A dead letter's id is that of its record, so that copies are one; another attempt at one is another."""
+        identity = [hashlib.sha256(origin.line).hexdigest()]
+        if record is not None:
+            identity = [record.source, record.id, *filter(None, [record.retries])]
         self.dead.append(
             DeadLetter(
                 id=hashlib.sha256(_encode([self.shape.table, *identity])).hexdigest()[:32],

@@ -12,10 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import duckdb
-from msgspec import Meta, Struct
 
 from catchment.errors import (
     Abort,
@@ -30,6 +29,7 @@ from catchment.errors import (
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import confine, run_query
@@ -39,15 +39,8 @@ _log = get_log("warehouse")
 
 CATALOG = '"catchment-warehouse"'
 
-
-class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[warehouse] type = "duckdb"`."""
-
-    path: Annotated[
-        str, Meta(description="The database file, relative to the project; else `.catchment/warehouse.duckdb`.")
-    ] = ""
-    memory_limit: Annotated[str, Meta(description="What DuckDB may use before it spills to disk.")] = "400 MB"
-    threads: Annotated[int, Meta(ge=0, description="Threads of one query; 0 takes half the cores.")] = 0
+_BY_SETTINGS = (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
+"""Errors that a setting may cause as well as a damaged file."""
 
 
 class DuckDBWarehouse:
@@ -149,8 +142,21 @@ class DuckDBWarehouse:
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
             ) from error
+        if "No space left" in said or "Too many open files" in said:
+            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
+        if isinstance(error, _BY_SETTINGS) and self._opens_without_settings():
+            raise UsageError(
+                f"{self.path} does not open with these settings: {_first_line(error)}", "look at [warehouse]"
+            ) from error
+
+    def _opens_without_settings(self) -> bool:
+        try:
+            duckdb.connect(str(self.path), read_only=True).close()
+        except duckdb.Error:
+            return False
+        return True
 
     def _set_aside(self, error: duckdb.Error) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""

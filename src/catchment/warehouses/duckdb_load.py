@@ -186,19 +186,16 @@ def _json(raw: msgspec.Raw | None) -> str | None:
 
 
 def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str | None) -> int:
-    """Dead letters that are not there yet; of others, that they came again."""
+    """Dead letters that are not there yet."""
     if not dead:
         return 0
     unique = {letter.id: letter for letter in dead}
-    known = dict(
-        cursor.execute(
-            f"SELECT _id, _batch FROM {DEAD_LETTERS} WHERE _id IN (SELECT unnest($1::VARCHAR[]))", [list(unique)]
+    known = {
+        identity
+        for (identity,) in cursor.execute(
+            f"SELECT _id FROM {DEAD_LETTERS} WHERE _id IN (SELECT unnest($1::VARCHAR[]))", [list(unique)]
         ).fetchall()
-    )
-    if again := [identity for identity, last_batch in known.items() if last_batch < batch]:
-        cursor.execute(
-            f"UPDATE {DEAD_LETTERS} SET _batch = $1 WHERE _id IN (SELECT unnest($2::VARCHAR[]))", [batch, again]
-        )
+    }
     fresh = [letter for identity, letter in unique.items() if identity not in known]
     if fresh:
         cursor.executemany(

@@ -48,19 +48,15 @@ CREATE TABLE IF NOT EXISTS catchment.dead_letters (
 -- What `dead-letters retry` and `discard` did, filed through the queue and the archive like any record.
 CREATE TABLE IF NOT EXISTS catchment.corrections (
     _id VARCHAR, _received_at TIMESTAMPTZ, _source VARCHAR, _batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON,
-    dead_letter VARCHAR, outcome VARCHAR, table_name VARCHAR, record_source VARCHAR, record_id VARCHAR,
-    rejected_in VARCHAR
+    dead_letter VARCHAR, outcome VARCHAR, table_name VARCHAR, record_source VARCHAR, record_id VARCHAR
 );
--- What was retried and rejected again, in a later file (their names sort by time), is open again.
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
-    SELECT * FROM catchment.dead_letters d WHERE NOT EXISTS (
-        SELECT 1 FROM catchment.corrections c
-        WHERE c.dead_letter = d._id AND (c.rejected_in IS NULL OR d._batch <= c.rejected_in)
-    );
+    SELECT * FROM catchment.dead_letters d
+    WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
 """
 
 DEAD_LETTER_FIELDS = ("table_name", "reason", "detail", "origin", "record_source", "record_id", "bytes")
-CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id", "rejected_in")
+CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id")
 
 NEW, OLD, EARLY = '"new row"', '"old row"', '"early row"'
 """Aliases that no column can have: DuckDB would take `s.id` for a field `id` of a JSON column `s`."""
