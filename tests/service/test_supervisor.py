@@ -147,7 +147,7 @@ def test_the_end_of_who_started_it_drains_it(programs: Programs) -> None:
 def test_an_orphan_that_does_not_end_is_ended_within_its_bound(
     programs: Programs, mode: str, env: dict[str, str]
 ) -> None:
-    up = programs.start("up", f"load={mode}", **env)
+    up = programs.start("up", f"load={mode}", parent_fd=None, **env)
     [load] = programs.ready("load")
     up.kill()
     until(lambda: not runs(load), "the orphan to end")
