@@ -16,11 +16,10 @@ import psutil
 
 from catchment import presence
 from catchment.archives import Archive
-from catchment.cli.parts import unloaded_batches
+from catchment.cli.parts import is_all_loaded
 from catchment.config import Project, load_project
 from catchment.pack import read_file
 from catchment.warehouses.duckdb import DuckDBWarehouse
-from catchment.warehouses.duckdb_remote import find
 from tests.crash.publisher import TRAFFIC
 from tests.crash.traffic import Traffic
 
@@ -83,7 +82,7 @@ class Running:
 
     def is_loaded(self) -> bool:
         """Whether everything published so far is in the warehouse."""
-        return is_loaded(self.project)
+        return is_all_loaded(self.project)
 
     # ---- publishers -------------------------------------------------------------------
 
@@ -175,15 +174,3 @@ def archived(archive: Archive) -> list[tuple[str, str, str]]:
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def is_loaded(project: Project) -> bool:
-    """Whether everything queued and archived so far is in the warehouse."""
-    with contextlib.closing(project.queue.open()) as queue:
-        if queue.stats().messages:
-            return False
-    remote = find(project.runtime)
-    if remote is None:
-        return False
-    with contextlib.closing(remote):
-        return unloaded_batches(project.archive.open(), remote) == 0

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from catchment.archives import INCOMING
+from catchment.cli.parts import is_all_loaded
 from catchment.config import Project
 from catchment.load.files import REMOVED
 from catchment.load.guard import Memory
@@ -33,7 +34,7 @@ from catchment.record import Record, Stamp
 from catchment.testing.content import content, rows
 from tests.crash import dying
 from tests.crash.dying import COMMIT, Point
-from tests.crash.running import archived, is_loaded, make_project, now, opened_warehouse, until
+from tests.crash.running import archived, make_project, now, opened_warehouse, until
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.crash.dying", "catchment.queues.sqlite", "catchment.archives.disk"])
@@ -147,7 +148,7 @@ class Scene:
     def finish(self) -> None:
         """Run undisturbed until there is nothing left to do. Its end is a kill like any other."""
         process = self.start(None)
-        until(lambda: is_loaded(self.project), "everything to be loaded", PATIENCE_S)
+        until(lambda: is_all_loaded(self.project), "everything to be loaded", PATIENCE_S)
         until(self._is_tidy, "the archive to be rewritten", PATIENCE_S)
         process.kill()
         process.join()

@@ -39,9 +39,6 @@ _log = get_log("warehouse")
 
 CATALOG = '"catchment-warehouse"'
 
-_BY_SETTINGS = (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
-"""Errors that a setting may cause as well as a damaged file."""
-
 
 class DuckDBWarehouse:
     """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
@@ -101,7 +98,7 @@ class DuckDBWarehouse:
         }
         try:
             connection = duckdb.connect(":memory:", config=config)
-        except duckdb.Error as error:
+        except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
             raise UsageError(f"[warehouse] {_first_line(error)}", 'such as memory_limit = "400 MB"') from None
         try:
             # Under a name that no schema has: DuckDB would not know which of the two `warehouse.orders` means.
@@ -134,7 +131,7 @@ class DuckDBWarehouse:
                 f"{self.path} is in use by another process", "stop it, or ask through it: catchment query"
             ) from error
         if "No space left" in said or "Too many open files" in said or isinstance(error, duckdb.OutOfMemoryException):
-            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "free some of it") from error
+            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
         if "newer version" in said or "storage version" in said:
@@ -142,21 +139,8 @@ class DuckDBWarehouse:
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
             ) from error
-        if "No space left" in said or "Too many open files" in said:
-            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
-        if isinstance(error, _BY_SETTINGS) and self._opens_without_settings():
-            raise UsageError(
-                f"{self.path} does not open with these settings: {_first_line(error)}", "look at [warehouse]"
-            ) from error
-
-    def _opens_without_settings(self) -> bool:
-        try:
-            duckdb.connect(str(self.path), read_only=True).close()
-        except duckdb.Error:
-            return False
-        return True
 
     def _set_aside(self, error: duckdb.Error) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""
