@@ -18,6 +18,7 @@ from tests.crash.running import REPOSITORY
 
 _PROTECTIONS = "tests/crash/test_protections.py"
 _POINTS = "tests/crash/test_points.py"
+_ORDER = "tests/crash/test_order.py"
 _CONFORMANCE = "tests/warehouses/test_duckdb.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -183,6 +184,32 @@ MUTANTS = (
             ),
         ),
         ("tests/load/test_rewrite.py::test_a_warehouse_put_back_meanwhile_stops_the_set",),
+    ),
+    Mutant(
+        "the file's fsync",
+        (("archives/disk.py", "                _sync(descriptor)\n                _link", "                _link"),),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the folder's fsync",
+        (
+            (
+                "archives/disk.py",
+                'with _explained("write", path):\n            _sync_folder(path.parent)',
+                "pass",
+            ),
+        ),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the position's fsync",
+        (("queues/sqlite/positions.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the publisher's fsync",
+        (("queues/sqlite/files.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
+        (f"{_ORDER}::test_publish_returns_after_its_commit_is_durable",),
     ),
 )
 
