@@ -30,6 +30,7 @@ from catchment.errors import (
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_damage import check_whole
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import CONFIG, confine, run_query
@@ -83,7 +84,6 @@ class DuckDBWarehouse:
         self._connection = self._open([*readable, self._tmp])
         for leftover in self._tmp.glob("*.ndjson"):  # ours alone, now that the file is
             leftover.unlink(missing_ok=True)
-        self._recall()
 
     # ---- opening ----------------------------------------------------------------------
 
@@ -116,6 +116,8 @@ class DuckDBWarehouse:
             connection.execute(f"ATTACH {sql.text(str(self.path))} AS {CATALOG}")
             connection.execute(f"USE {CATALOG}")
             self._upgrade(connection)
+            check_whole(connection, self.path)
+            self._recall(connection)
         except BaseException:
             connection.close()
             raise
@@ -169,15 +171,15 @@ class DuckDBWarehouse:
             error=_first_line(error),
         )
 
-    def _recall(self) -> None:
+    def _recall(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Read the shapes of all tables; from now on only this process changes them."""
-        keys = dict(self._connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
+        keys = dict(connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
         columns: defaultdict[str, list[Column]] = defaultdict(list)
-        for table, field, column, kind in self._connection.execute(
+        for table, field, column, kind in connection.execute(
             "SELECT table_name, field, column_name, type FROM catchment.columns ORDER BY rowid"
         ).fetchall():
             columns[table].append(Column(field, column, kind))
-        tables = self._connection.execute(
+        tables = connection.execute(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables "
             "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment' AND table_catalog = current_database()"
         ).fetchall()
@@ -190,7 +192,7 @@ class DuckDBWarehouse:
             ("catchment.corrections", sql.CORRECTION_FIELDS),
         ):
             self._shapes[own] = Shape(own, 1, tuple(Column(field, field, "varchar") for field in fields))
-        early = self._connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
+        early = connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
         self._has_early = {table for (table,) in early}
 
     # ---- loading ----------------------------------------------------------------------
@@ -259,6 +261,9 @@ class DuckDBWarehouse:
                 )
             case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
                 return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
+            case _ if "Corrupt database file" in str(error):
+                hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
+                return StorageError(f"{self.path} is damaged: {_first_line(error)}", hint)
             case duckdb.TransactionException():
                 return Retry(f"a conflict in the warehouse: {_first_line(error)}")
             case duckdb.OutOfMemoryException():
