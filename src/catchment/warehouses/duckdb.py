@@ -38,6 +38,9 @@ from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Col
 
 _log = get_log("warehouse")
 
+_REPLAYING = "replaying WAL"
+"""What DuckDB says of a log that is damaged, or is another file's."""
+
 CATALOG = '"catchment-warehouse"'
 
 
@@ -92,8 +95,7 @@ class DuckDBWarehouse:
             connection = self._connect()
         except duckdb.Error as error:
             self._raise_unless_damaged(error)
-            self._set_aside(error)
-            connection = self._connect()
+            connection = self._connect_without_damage(error)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         confine(connection, readable)
         return connection
@@ -123,6 +125,18 @@ class DuckDBWarehouse:
             raise
         return connection
 
+    def _connect_without_damage(self, error: duckdb.Error) -> duckdb.DuckDBPyConnection:
+        """The file as of its last checkpoint where only its log is to blame, such as one that a backup was put
+        beside; else a new one."""
+        if _REPLAYING in str(error):
+            self._set_aside(error, ".wal")
+            try:
+                return self._connect()
+            except duckdb.Error as other:
+                error = other
+        self._set_aside(error, "", ".wal")
+        return self._connect()
+
     def _upgrade(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("BEGIN")
         connection.execute(sql.OWN_TABLES)
@@ -147,7 +161,7 @@ class DuckDBWarehouse:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "free some of it") from error
         if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
-        if "newer version" in said or "storage version" in said:
+        if ("newer version" in said or "storage version" in said) and _REPLAYING not in said:
             raise StorageError(
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
@@ -155,17 +169,17 @@ class DuckDBWarehouse:
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
 
-    def _set_aside(self, error: duckdb.Error) -> None:
+    def _set_aside(self, error: duckdb.Error, *suffixes: str) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        for suffix in ("", ".wal"):
+        for suffix in suffixes:
             damaged = self.path.with_name(self.path.name + suffix)
             if damaged.exists():
                 aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}")
                 damaged.rename(aside)
                 self.set_aside = self.set_aside or aside
         _log.error(
-            "the warehouse file did not open and was set aside; it is rebuilt from the archive",
+            "the warehouse did not open and was set aside; what is missing is loaded from the archive",
             file=str(self.path),
             set_aside=str(self.set_aside),
             error=_first_line(error),
