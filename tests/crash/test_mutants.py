@@ -8,14 +8,21 @@ import pytest
 
 from tests.crash.mutants import MUTANTS, Mutant, copy, noticed, run
 
-pytestmark = pytest.mark.soak
+every_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.protection for mutant in MUTANTS])
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.protection for mutant in MUTANTS])
+@every_mutant
+def test_the_code_still_has_what_a_mutant_removes(mutant: Mutant, tmp_path: Path) -> None:
+    copy(tmp_path, mutant)
+
+
+@pytest.mark.soak
+@every_mutant
 def test_a_protection_removed_is_noticed(mutant: Mutant) -> None:
     assert noticed(mutant) == set(mutant.tests)
 
 
+@pytest.mark.soak
 def test_with_all_protections_nothing_is_noticed(tmp_path: Path) -> None:
     copy(tmp_path, None)
     done = run(tuple(sorted({test for mutant in MUTANTS for test in mutant.tests})), tmp_path)

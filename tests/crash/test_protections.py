@@ -82,21 +82,21 @@ def test_a_retry_by_a_fast_clock_is_found(rig: Rig, count: int) -> None:
 
 class Meeting(DuckDBWarehouse):
     """A warehouse in which a load of `slow` stands still in its transaction, having written everything, until
-    another one has come as far as its own, or has plainly been kept from it."""
+    another one has come as far, or has plainly been kept from it."""
 
     slow = ""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.slow_has_written, self.other_has_begun = threading.Event(), threading.Event()
+        self.slow_has_written, self.other_has_written = threading.Event(), threading.Event()
 
     def _load_one(self, cursor: Any, batch: Batch, *args: Any) -> Loaded:
-        if batch.names[0] != self.slow:
-            self.other_has_begun.set()
-            return super()._load_one(cursor, batch, *args)
         loaded = super()._load_one(cursor, batch, *args)
-        self.slow_has_written.set()
-        self.other_has_begun.wait(0.4)
+        if batch.names[0] == self.slow:
+            self.slow_has_written.set()
+            self.other_has_written.wait(0.4)
+        else:
+            self.other_has_written.set()
         return loaded
 
 
@@ -109,7 +109,7 @@ def test_of_two_loads_that_overlap_the_second_waits(tmp_path: Path) -> None:
     rig.halts.warehouse = meeting
     rig.loader.load(rig.put(copies(1, T0, T0)))  # the table is there
     ours, theirs = (rig.put(copies(FEW_ROWS + 1, T0, T0)) for _ in range(2))
-    meeting.other_has_begun.clear()
+    meeting.other_has_written.clear()
     meeting.slow = ours[0].name
     first = threading.Thread(target=rig.loader.load, args=[ours])
     first.start()

@@ -30,12 +30,16 @@ from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
+from catchment.warehouses.duckdb_damage import check_whole
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
 
 _log = get_log("warehouse")
+
+_REPLAYING = "replaying WAL"
+"""What DuckDB says of a log that is damaged, or is another file's."""
 
 CATALOG = '"catchment-warehouse"'
 
@@ -73,7 +77,6 @@ class DuckDBWarehouse:
         self._connection = self._open([*readable, self._tmp])
         for leftover in self._tmp.glob("*.ndjson"):  # ours alone, now that the file is
             leftover.unlink(missing_ok=True)
-        self._recall()
 
     # ---- opening ----------------------------------------------------------------------
 
@@ -82,8 +85,7 @@ class DuckDBWarehouse:
             connection = self._connect()
         except duckdb.Error as error:
             self._raise_unless_damaged(error)
-            self._set_aside(error)
-            connection = self._connect()
+            connection = self._connect_without_damage(error)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         confine(connection, readable)
         return connection
@@ -105,10 +107,24 @@ class DuckDBWarehouse:
             connection.execute(f"ATTACH {sql.text(str(self.path))} AS {CATALOG}")
             connection.execute(f"USE {CATALOG}")
             self._upgrade(connection)
+            check_whole(connection, self.path)
+            self._recall(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _connect_without_damage(self, error: duckdb.Error) -> duckdb.DuckDBPyConnection:
+        """The file as of its last checkpoint where only its log is to blame, such as one that a backup was put
+        beside; else a new one."""
+        if _REPLAYING in str(error):
+            self._set_aside(error, ".wal")
+            try:
+                return self._connect()
+            except duckdb.Error as other:
+                error = other
+        self._set_aside(error, "", ".wal")
+        return self._connect()
 
     def _upgrade(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("BEGIN")
@@ -134,7 +150,7 @@ class DuckDBWarehouse:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
-        if "newer version" in said or "storage version" in said:
+        if ("newer version" in said or "storage version" in said) and _REPLAYING not in said:
             raise StorageError(
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
@@ -142,31 +158,31 @@ class DuckDBWarehouse:
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
 
-    def _set_aside(self, error: duckdb.Error) -> None:
+    def _set_aside(self, error: duckdb.Error, *suffixes: str) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        for suffix in ("", ".wal"):
+        for suffix in suffixes:
             damaged = self.path.with_name(self.path.name + suffix)
             if damaged.exists():
                 aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}")
                 damaged.rename(aside)
                 self.set_aside = self.set_aside or aside
         _log.error(
-            "the warehouse file did not open and was set aside; it is rebuilt from the archive",
+            "the warehouse did not open and was set aside; what is missing is loaded from the archive",
             file=str(self.path),
             set_aside=str(self.set_aside),
             error=_first_line(error),
         )
 
-    def _recall(self) -> None:
+    def _recall(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Read the shapes of all tables; from now on only this process changes them."""
-        keys = dict(self._connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
+        keys = dict(connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
         columns: defaultdict[str, list[Column]] = defaultdict(list)
-        for table, field, column, kind in self._connection.execute(
+        for table, field, column, kind in connection.execute(
             "SELECT table_name, field, column_name, type FROM catchment.columns ORDER BY rowid"
         ).fetchall():
             columns[table].append(Column(field, column, kind))
-        tables = self._connection.execute(
+        tables = connection.execute(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables "
             "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment' AND table_catalog = current_database()"
         ).fetchall()
@@ -179,7 +195,7 @@ class DuckDBWarehouse:
             ("catchment.corrections", sql.CORRECTION_FIELDS),
         ):
             self._shapes[own] = Shape(own, 1, tuple(Column(field, field, "varchar") for field in fields))
-        early = self._connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
+        early = connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
         self._has_early = {table for (table,) in early}
 
     # ---- loading ----------------------------------------------------------------------
@@ -248,6 +264,9 @@ class DuckDBWarehouse:
                 )
             case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
                 return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
+            case _ if "Corrupt database file" in str(error):
+                hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
+                return StorageError(f"{self.path} is damaged: {_first_line(error)}", hint)
             case duckdb.TransactionException():
                 return Retry(f"a conflict in the warehouse: {_first_line(error)}")
             case duckdb.OutOfMemoryException():
