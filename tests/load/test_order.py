@@ -45,7 +45,8 @@ def cut_into_rounds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[li
     packs = [list(sent[a:b]) for a, b in itertools.pairwise([0, *cuts, len(sent)]) if a < b]
     rounds: list[list[list[int]]] = []
     for pack in packs:
-        if rounds and draw(st.booleans()):
+        joins: bool = draw(st.booleans())
+        if rounds and joins:
             rounds[-1].append(pack)
         else:
             rounds.append([pack])
