@@ -88,7 +88,6 @@ BAD_TABLES = [
     *["", "signup", "web.", ".signup", "a.b.c", "Web.signup", "web.sign-up", "web signup.x", "wéb.x", "web.x\n"],
     *["1a.b", "a.1b", f"{'a' * 64}.b", f"a.{'b' * 64}", "a.b; drop table x", 'a."b"'],
     *["catchment.ledger", "information_schema.tables", "pg_catalog.pg_class", "pg_toast.x", "system.x", "temp.x"],
-    "warehouse.x",
 ]
 
 

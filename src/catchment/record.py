@@ -52,8 +52,7 @@ REASONS = {
 """Why something became a dead letter, in one word each."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}\Z")
-_RESERVED = ("catchment.", "information_schema.", "pg_catalog.", "pg_toast.", "system.", "temp.", "warehouse.")
-"""The engines' own schemas, and `warehouse`, as DuckDB calls the embedded database itself."""
+_RESERVED = ("catchment.", "information_schema.", "pg_catalog.", "pg_toast.", "system.", "temp.")
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):

@@ -154,7 +154,7 @@ class _Work:
                 if place in refused:
                     raise refused[place]
             except Malformed as error:
-                self.bury(origin, error, record)
+                self.bury(origin, error, record or _identified(origin.line))
             else:
                 self._note([record])
                 odd.append((origin, record))
@@ -206,6 +206,14 @@ class _Work:
                 record_id=record.id if record else "",
             )
         )
+
+
+def _identified(line: bytes) -> _Stamped | None:
+    """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _fits(decode: Any, line: bytes) -> Any:
