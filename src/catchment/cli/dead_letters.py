@@ -113,6 +113,7 @@ def resume(project: Project, table: str) -> None:
 
     What was archived until now is loaded whatever its share of rejected records.
     """
+    check_table_name(table)
     with warehouse_of(project) as warehouse:
         if not any(halt.table == table and halt.resumed_at is None for halt in warehouse.halts()):
             raise UsageError(f"loading of {table} has not halted", "catchment status shows which has")
@@ -132,6 +133,7 @@ def _settle(
     if bool(letters) == bool(table):
         raise UsageError("name letters, or --table, and not both", "catchment dead-letters list")
     if table:
+        check_table_name(table)
         with warehouse_of(project) as warehouse:
             found = open_letters(warehouse, table=table)
     else:
@@ -145,6 +147,8 @@ def _settle(
 
 
 def _one(project: Project, letter: str) -> Letter:
+    if not letter:
+        raise UsageError("a dead letter's id is empty", "name it by its id: catchment dead-letters list")
     with warehouse_of(project) as warehouse:
         found = open_letters(warehouse, letter=letter, limit=2)
     if not found:
