@@ -73,14 +73,24 @@ class Watched:
 def watched(project: Project, event: Event) -> Project:
     """The project with every adapter watched, and each load's COMMIT."""
 
-    def wrapped(kind: str) -> Any:
-        part = getattr(project, kind)
-        return dataclasses.replace(
-            part, adapter=lambda *args, **more: Watched(kind, part.adapter(*args, **more), event)
-        )
-
     _watch_commits(event)
-    return dataclasses.replace(project, **{kind: wrapped(kind) for kind in STEPS})
+    parts: dict[str, Any] = {kind: WatchedPart(kind, getattr(project, kind), event) for kind in STEPS}
+    return dataclasses.replace(project, **parts)
+
+
+class WatchedPart:
+    """A part of the project that opens its adapter watched."""
+
+    def __init__(self, kind: str, part: Any, event: Event) -> None:
+        self._kind = kind
+        self._part = part
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+    def open(self, **more: Any) -> Watched:
+        return Watched(self._kind, self._part.open(**more), self._event)
 
 
 _local = threading.local()

@@ -17,7 +17,8 @@ from catchment.testing.content import rows
 from catchment.testing.warehouses import TABLE, WarehouseConformance, add, batch, count_rows, load, named, row
 from catchment.warehouses import Rows, Warehouse
 from catchment.warehouses import duckdb as duckdb_module
-from catchment.warehouses.duckdb import DuckDBConfig, DuckDBWarehouse
+from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.shape import AddColumn, Column
 
 
@@ -121,7 +122,8 @@ OPEN_AND_LOAD = """
 import sys
 from pathlib import Path
 from catchment.errors import WarehouseDown
-from catchment.warehouses.duckdb import DuckDBConfig, DuckDBWarehouse
+from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses.duckdb_config import DuckDBConfig
 try:
     DuckDBWarehouse(DuckDBConfig(), Path(sys.argv[1]))
 except WarehouseDown as error:

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 import click
+import msgspec
 
 from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
@@ -23,7 +24,8 @@ from catchment.load.replay import replay as replay_table
 @click.argument("table")
 @click.option("--since", metavar="TIME", help="Received at this time or later, such as 2026-11-23T10:00:00Z.")
 @click.option("--until", metavar="TIME", help="Received before this time.")
-def replay(project: Project, table: str, since: str | None, until: str | None) -> None:
+@click.option("--json", "is_json", is_flag=True, help="Print what was done as a JSON object.")
+def replay(project: Project, table: str, since: str | None, until: str | None, is_json: bool) -> None:
     """Load rows of TABLE that the archive has and the table lacks.
 
     Safe to repeat and to stop: what is there already is not added twice, and what was deleted stays so.
@@ -37,7 +39,11 @@ def replay(project: Project, table: str, since: str | None, until: str | None) -
         halts = Halts(warehouse, project.load)
         loader = Loader(warehouse, archive, Memory(), halts, project.load.dedupe_window)
         done = replay_table(loader, archive, table, since=first, until=last, progress=_progress)
-    click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
+    if is_json:
+        found = {"table": table, "rows": done.inserted, "records": done.records, "files": done.files}
+        click.echo(msgspec.json.encode({**found, "damaged_files": done.damaged}).decode())
+    else:
+        click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
     if done.damaged:
         raise click.ClickException(f"{done.damaged} files of the archive are damaged and were left out")
 

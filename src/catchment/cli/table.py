@@ -79,8 +79,9 @@ def _text(value: Any) -> str:
 
 
 def _short(moment: Any) -> str:
+    """To the second, or to as many milliseconds or microseconds as there are."""
     text: str = moment.isoformat()
-    return text.rstrip("0") if "." in text else text
+    return text.removesuffix("000") if "." in text else text
 
 
 def _duckdb_rows(data: bytes) -> list[list[str | None]]:

@@ -43,11 +43,13 @@ class Letter:
 def open_letters(
     warehouse: Warehouse, *, table: str | None = None, letter: str | None = None, limit: int | None = None
 ) -> list[Letter]:
-    """The letters that nobody has settled, the oldest first; those whose id begins with `letter`."""
+    """The letters that nobody has settled, the oldest first, those of a file by line; of those whose id begins
+    with `letter`."""
     rows = _rows(
         warehouse,
         f"SELECT {_COLUMNS} FROM catchment.open_dead_letters WHERE ($1::VARCHAR IS NULL OR table_name = $1) "
-        "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) ORDER BY _received_at, _id LIMIT $3",
+        "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) "
+        "ORDER BY _received_at, length(origin), origin, _id LIMIT $3",
         [table, letter, limit if limit is not None else 2**62],
     )
     return [

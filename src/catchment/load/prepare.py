@@ -166,7 +166,7 @@ class _Work:
                 if place in refused:
                     raise refused[place]
             except Malformed as error:
-                self.bury(origin, error, record)
+                self.bury(origin, error, record or _identified(origin.line))
             else:
                 self._note([record])
                 odd.append((origin, record))
@@ -215,6 +215,14 @@ def _read(line: bytes) -> _Stamped:
     except UNREADABLE as error:
         strictly(line)  # it may know better what is wrong
         raise Malformed("not-a-record", str(error)) from None
+
+
+def _identified(line: bytes) -> _Stamped | None:
+    """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _fits(decode: Any, line: bytes) -> Any:

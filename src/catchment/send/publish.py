@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -171,8 +172,9 @@ class Publisher:
             "origin": f"file {target.file} {target.place} {bad.line}",
             "bytes": base64.b64encode(bad.raw[:MAX_KEPT_BYTES]).decode(),
         }
-        # The table is part of the id: the same line sent to another table is another dead letter.
-        identity = f"{target.digest}:{bad.number}:{target.table}"
+        # The table is part of the id: the same line sent to another table is another dead letter. A hash, since
+        # people name letters by the beginning of their ids.
+        identity = hashlib.sha256(f"{target.digest}:{bad.number}:{target.table}".encode()).hexdigest()[:32]
         return stamp.line(Record(DEAD_LETTERS, msgspec.Raw(msgspec.json.encode(data)), id=identity, not_before=EARLY))
 
 

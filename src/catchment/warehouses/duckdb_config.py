@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
-
-
-def _check_path(path: str) -> None:
-    """DuckDB calls the database as its file, and would not know that name from a schema's."""
-    stem = Path(path).stem
-    if re.fullmatch("[a-z_][a-z0-9_]*", stem, re.IGNORECASE) and stem.lower() != "warehouse":
-        raise ValueError("must have a file name that no schema can have", f'such as "{stem}-warehouse.duckdb"')
 
 
 def _check_memory(limit: str) -> None:
@@ -25,11 +17,7 @@ class DuckDBConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """`[warehouse] type = "duckdb"`."""
 
     path: Annotated[
-        str,
-        Meta(
-            description="The database file, relative to the project; else `.catchment/warehouse.duckdb`.",
-            extra={"check": _check_path},
-        ),
+        str, Meta(description="The database file, relative to the project; else `.catchment/warehouse.duckdb`.")
     ] = ""
     memory_limit: Annotated[
         str,
