@@ -322,15 +322,16 @@ class DuckDBWarehouse:
         shape = self.shape(table)
         if shape.version == 0:
             return 0
-        row = (
+        # All of its one row: with a part of a result unread the transaction stays open, and checkpoints wait for it.
+        [(count,)] = (
             self._cursor()
             .execute(
                 f"SELECT count(*) FROM (SELECT 1 FROM {sql.table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
                 [since, enough],
             )
-            .fetchone()
+            .fetchall()
         )
-        return int(row[0]) if row else 0
+        return int(count)
 
     # ---- halts ------------------------------------------------------------------------
 
