@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from catchment.testing.warehouses import TABLE, WarehouseConformance, add, load, row
+from catchment.testing.warehouses import WarehouseConformance, add, load, row
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 
@@ -33,10 +33,16 @@ class TestDuckDB(WarehouseConformance):
         with duckdb.connect(str(path), read_only=True) as backup:
             return backup.execute(sql).fetchall()
 
-    def test_no_thread_that_asked_holds_up_checkpoints(self, warehouse: DuckDBWarehouse) -> None:
-        load(warehouse, [row("1", n=5)], add(n="bigint"), name="a")
-        with ThreadPoolExecutor(1) as asking:  # it stays, and with it the connection it asked by
-            asking.submit(warehouse.row_count, TABLE, datetime(2000, 1, 1, tzinfo=UTC), 10).result()
-            asking.submit(warehouse.ledger, ["a"]).result()
-            asking.submit(warehouse.halts).result()
-            warehouse._cursor().execute("CHECKPOINT")  # raises while a transaction is open, and a backup would wait
+    def test_no_thread_that_asked_holds_up_a_checkpoint(self, warehouse: DuckDBWarehouse) -> None:
+        questions: list[Callable[[], object]] = [
+            lambda: warehouse.row_count("catchment.dead_letters", datetime(2000, 1, 1, tzinfo=UTC), 10),
+            lambda: warehouse.ledger(["a"]),
+            warehouse.halts,
+        ]
+        for number, question in enumerate(questions):
+            with ThreadPoolExecutor(1) as asking:  # it stays, and with it the connection it asked by
+                asking.submit(question).result()
+                changes = add(n="bigint") if number == 0 else []
+                load(warehouse, [row(str(number), n=number)], changes, name=str(number))
+                # Raises while a transaction is open; a backup would wait for its end.
+                warehouse._cursor().execute("CHECKPOINT")
