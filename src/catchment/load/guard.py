@@ -188,7 +188,9 @@ def strictly(line: bytes) -> None:
         raise Malformed("invalid-utf8", f"byte {error.start}") from None
     try:
         # Numbers as text: some are longer than Python turns into an int.
-        value = json.loads(text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+        value = json.loads(
+            text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+        )
     except RecursionError:
         raise Malformed("too-deep", "objects and arrays nested too deep to be read") from None
     except ValueError as error:
@@ -200,6 +202,10 @@ def strictly(line: bytes) -> None:
                 _check_once(inner)
     if "\\u" in text:
         _check_strings(value)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _check_once(pairs: _Pairs) -> None:
