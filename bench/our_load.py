@@ -23,7 +23,7 @@ from catchment.service import Stop
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 PUBLISHED_AT_ONCE = 1_000
-POLL_S = 0.02
+POLL_S = 0.1
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -120,13 +120,24 @@ def decompress(frame: bytes | memoryview) -> bytes:
 
 def build(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> bytes:
     """One pack of these lines, all of `table`, whatever its size; `packs` keeps the bounds."""
-    frame = compress(b"".join([line.text for line in lines]))
-    first, last, not_before = (
-        min(line.received_at for line in lines),
-        max(line.received_at for line in lines),
-        min(line.not_before for line in lines),
+    return bytes(_built(table, lines, batches)[0].raw)
+
+
+def _built(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> tuple[Pack, bytes]:
+    plain = b"".join([line.text for line in lines])
+    frame = compress(plain)
+    received = [line.received_at for line in lines]
+    header = Header(
+        FORMAT_VERSION,
+        table,
+        len(lines),
+        len(frame),
+        min(received),
+        max(received),
+        min([line.not_before for line in lines]),
+        batches,
     )
-    return assemble(Header(FORMAT_VERSION, table, len(lines), len(frame), first, last, not_before, batches), frame)
+    return Pack(header, assemble(header, frame), frame), plain
 
 
 def assemble(header: Header, frame: bytes) -> bytes:
@@ -135,8 +146,36 @@ def assemble(header: Header, frame: bytes) -> bytes:
     return b"".join((_PREFIX.pack(SKIPPABLE_MAGIC, len(text)), text, frame))
 
 
+LATE = timedelta(hours=1)
+"""A record whose not_before lies so far before its received_at needs a wide search: it goes into other packs."""
+
+
 def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
-    """As many packs as these lines, all of `table`, need, within the bounds; one larger record stands alone."""
+    """As many packs as these lines, all of `table`, need, within the bounds; one larger record stands alone.
+
+    Late ones go into packs of their own, behind the others: a wide search for a few is not one for all.
+    """
+    late = [line for line in lines if is_late(line)]
+    if 0 < len(late) < len(lines):
+        yield from _bounded(table, [line for line in lines if not is_late(line)])
+        yield from _bounded(table, late)
+    else:
+        yield from _bounded(table, lines)
+
+
+def is_late(line: Line | Header) -> bool:
+    """Whether it may have copies received over an hour before it; of a pack, whether one of its records may."""
+    received_at = line.received_at if isinstance(line, Line) else line.first_received_at
+    return received_at - line.not_before > LATE
+
+
+def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+    for pack, _ in built(table, lines):
+        yield bytes(pack.raw)
+
+
+def built(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
+    """Packs within the bounds, each with its plain lines, in the order of these."""
     start = size = 0
     for end, line in enumerate(lines):
         if end > start and (end - start >= MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
@@ -147,11 +186,11 @@ def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
         yield from _halved(table, lines[start:])
 
 
-def _halved(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+def _halved(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
     """One pack, or where it compresses badly, its halves."""
-    pack = build(table, lines)
-    if len(pack) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
-        yield pack
+    pack, plain = _built(table, lines)
+    if len(pack.raw) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
+        yield pack, plain
     else:
         middle = len(lines) // 2
         yield from _halved(table, lines[:middle])
@@ -174,7 +213,8 @@ def messages(packed: Iterable[bytes]) -> Iterator[bytes]:
 
 def is_packed(body: bytes | memoryview) -> bool:
     """Whether a message is packs; anything else is plain records, or nothing we know."""
-    return bytes(body[:4]) in {_MAGIC, FRAME_MAGIC}
+    first = body[:4]
+    return first == _MAGIC or first == FRAME_MAGIC  # noqa: PLR1714 - a set would copy a memoryview
 
 
 def read(body: bytes | memoryview) -> Iterator[Pack]:

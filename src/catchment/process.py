@@ -147,6 +147,12 @@ def take_parent_fd() -> int | None:
     return fd
 
 
+def take_restarts() -> int:
+    """How often our supervisor has restarted us; 0 where nobody supervises us. Our own children are not to see it."""
+    text = os.environ.pop(RESTARTS_ENV, "")
+    return int(text) if text.isdecimal() else 0
+
+
 class _Run:
     """The services of this process while they run; used by the main thread alone."""
 
@@ -169,6 +175,7 @@ class _Run:
         self._closing = closing
         self._parent = take_parent_fd()
         self._supervised = self._parent is not None
+        self._restarts = take_restarts()
         self._presences: dict[str, Presence] = {}
         self._running: set[str] = set()
         self._unready = [service.name for service in services]
@@ -182,8 +189,10 @@ class _Run:
         address = None
         if port is not None:
             # Not at the top: the supervisor shares this module, and stdlib's HTTP weighs as much as all of it.
+            from catchment import metrics
             from catchment.health import HealthServer
 
+            metrics.restarts.set(self._restarts)
             server = HealthServer(self._health, host=host, port=port)
             self._closing.callback(server.close)
             address = server.address

@@ -52,7 +52,8 @@ REASONS = {
 """Why something became a dead letter, in one word each."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}\Z")
-_RESERVED = ("catchment.", "information_schema.", "pg_catalog.", "pg_toast.", "system.", "temp.")
+_RESERVED = ("catchment.", "information_schema.", "memory.", "pg_catalog.", "pg_toast.", "system.", "temp.")
+"""The engines' own schemas."""
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
@@ -71,6 +72,8 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults
     op: Literal["insert", "upsert", "delete"] = "insert"
     key: tuple[str, ...] | None = None
     version: str | None = None
+    retries: str | None = None
+    """The dead letter that this is another attempt at."""
 
 
 _decode = msgspec.json.Decoder(Record).decode
@@ -142,7 +145,7 @@ def _check_envelope(text: bytes, record: Record) -> None:
     record is read once more.
     """
     quotes = 6 + bytes(record.data).count(b'"')  # "table":"…","data":
-    for value in (record.id, record.received_at, record.not_before, record.source, record.version):
+    for value in (record.id, record.received_at, record.not_before, record.source, record.version, record.retries):
         if value is not None:
             quotes += 4
     if record.op != "insert":
@@ -237,7 +240,7 @@ class Stamp:
             received,
             timestamp(not_before),
             _encode(record.source or self.source),
-            b"" if record.op == "insert" and record.rescued is None else _rarer_fields(record, received),
+            _rarer_fields(record, received) if _has_rarer_fields(record) else b"",
             one_line(record.data),
         )
         return Line(record.table, text, received_at, not_before)
@@ -265,6 +268,10 @@ def _earlier(moment: datetime, by: timedelta) -> datetime:
         return _BEGINNING
 
 
+def _has_rarer_fields(record: Record) -> bool:
+    return record.op != "insert" or record.rescued is not None or record.retries is not None
+
+
 def _rarer_fields(record: Record, received: bytes) -> bytes:
     text = b""
     if record.op != "insert":
@@ -272,6 +279,8 @@ def _rarer_fields(record: Record, received: bytes) -> bytes:
         text = b',"op":"%b","key":%b,"version":%b' % (record.op.encode(), _encode(record.key), version)
     if record.rescued is not None and bytes(record.rescued) != b"null":
         text += b',"rescued":' + one_line(record.rescued)
+    if record.retries is not None:
+        text += b',"retries":' + _encode(record.retries)
     return text
 
 
@@ -357,6 +366,7 @@ def json_schema() -> dict[str, Any]:
                 **text,
                 "description": "Of several writes to one key the highest wins, compared bytewise.",
             },
+            "retries": {**text, "description": "The dead letter that this is another attempt at; leave it out."},
         },
         "if": {"required": ["op"], "properties": {"op": {"enum": ["upsert", "delete"]}}},
         "then": {"required": ["key"], "properties": {"key": {"type": "array"}}},

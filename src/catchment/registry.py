@@ -2,7 +2,8 @@
 `catchment.archives` and `catchment.warehouses`: the name is the `type` of a project file, the value the class.
 
 An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
-attribute of the class, or beside it in its module. `folder` is the project's runtime folder, which may
+attribute of the class, or beside it in its module, or, where its driver is heavy, in a module of its own that is
+named here: a project is then read without loading the driver. `folder` is the project's runtime folder, which may
 not exist yet. An adapter may offer `diagnose(config, folder)` to `catchment doctor`, a class or static method that
 returns a list of `catchment.finding.Finding`, and must where constructing it disturbs one that runs.
 """
@@ -25,12 +26,14 @@ from catchment.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Where an adapter is found: `target` is module:Class, `extra` what pip installs its driver by."""
+    """Where an adapter is found: `target` is module:Class, `extra` what pip installs its driver by, `settings`
+    module:Struct where these lie apart."""
 
     kind: str
     name: str
     target: str
     extra: str = ""
+    settings: str = ""
 
     def load(self) -> type[Any]:
         """Import the class. Raises `UsageError` if its driver is missing or it is no adapter."""
@@ -47,11 +50,23 @@ class Adapter:
         config_type(found)
         return cast(type[Any], found)
 
+    def load_settings(self) -> type[msgspec.Struct]:
+        """The type of its settings. Raises `UsageError` as `load` does."""
+        if not self.settings:
+            return config_type(self.load())
+        module, _, attribute = self.settings.partition(":")
+        return cast(type[msgspec.Struct], getattr(import_module(module), attribute))
+
 
 ADAPTERS = (
     Adapter("queue", "sqlite", "catchment.queues.sqlite:SqliteQueue"),
     Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
-    Adapter("warehouse", "duckdb", "catchment.warehouses.duckdb:DuckDBWarehouse"),
+    Adapter(
+        "warehouse",
+        "duckdb",
+        "catchment.warehouses.duckdb:DuckDBWarehouse",
+        settings="catchment.warehouses.duckdb_config:DuckDBConfig",
+    ),
 )
 
 
@@ -64,8 +79,17 @@ def names(kind: str) -> list[str]:
 @cache
 def adapter_class(kind: str, name: str) -> type[Any]:
     """The adapter's class. Raises `UsageError` for an unknown name, a missing driver, or what is no adapter."""
+    return _find(kind, name).load()
+
+
+def settings_type(kind: str, name: str) -> type[msgspec.Struct]:
+    """The type of an adapter's settings, without loading its driver where that is heavy. Raises as `adapter_class`."""
+    return _find(kind, name).load_settings()
+
+
+def _find(kind: str, name: str) -> Adapter:
     for adapter in _candidates(kind, name):
-        return adapter.load()
+        return adapter
     known = names(kind)
     nearest = get_close_matches(name, known, n=1)
     hint = f'type = "{nearest[0]}"' if nearest else "one of " + ", ".join(known)

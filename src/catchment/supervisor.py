@@ -49,6 +49,8 @@ class Patience:
     interrupt_s: float = 5.0
     leftover_s: float = 15.0
     """For the children of an earlier supervisor that was killed: they stop by themselves."""
+    notice_s: float = 3.0
+    """For them to notice it: milliseconds, except on a machine that has no time for them."""
 
 
 class Supervisor:
@@ -128,8 +130,7 @@ class Supervisor:
         said = False
         while (state := presence.service(self._runtime, name)) and state.alive:
             waited_s = time.monotonic() - began_s
-            # An orphan begins to drain within milliseconds.
-            if waited_s > (self._patience.leftover_s if state.state == "draining" else 1):
+            if waited_s > (self._patience.leftover_s if state.state == "draining" else self._patience.notice_s):
                 raise Abort(
                     f"{name} already runs for this project (pid {state.pid or 'unknown'})",
                     f"stop that process first, or leave {name} to it and `run` the others",

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from catchment.cli.query import ask
 from catchment.errors import CatchmentError
 from catchment.warehouses.duckdb_remote import find
 
-
-def with_warehouse(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the running warehouse of the folder, or one opened here, as its first argument."""
-
-    @click.argument("runtime", type=click.Path(path_type=Path))
-    @wraps(command)
-    def with_it(runtime: Path, **options: Any) -> None:
-        warehouse: Any = find(runtime)
-        if warehouse is None:
-            sys.path.insert(0, str(Path(__file__).parents[2]))
-            from tests.warehouses.tiny import TinyWarehouse
-
-            warehouse = TinyWarehouse(runtime / "warehouse.duckdb")
-        try:
-            command(warehouse, **options)
-        finally:
-            warehouse.close()
-
-    return with_it
+module: Any = importlib.import_module("catchment.cli.query")
 
 
-query = click.command("query")(with_warehouse(ask))
+@contextmanager
+def warehouse_of(runtime: Path) -> Iterator[Any]:
+    """The running warehouse of the folder, or one opened here."""
+    warehouse: Any = find(runtime)
+    if warehouse is None:
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        from tests.warehouses.tiny import TinyWarehouse
+
+        warehouse = TinyWarehouse(runtime / "warehouse.duckdb")
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def _answer(runtime: Path, **options: Any) -> None:
+    found, module.warehouse_of = module.warehouse_of, warehouse_of
+    try:
+        inspect.unwrap(module.query.callback)(runtime, **options)
+    finally:
+        module.warehouse_of = found
+
+
+_options = [each for each in module.query.params if each.name not in {"project_folder", "project_profile"}]
+query = click.Command(
+    "query",
+    params=[click.Argument(["runtime"], type=click.Path(path_type=Path)), *_options],
+    callback=_answer,
+)
 
 if __name__ == "__main__":
     try:

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from click.testing import CliRunner, Result
 from catchment.cli import send as command
 from catchment.cli.send import Destination, send
 from catchment.cli.sniff import sniff
+from catchment.config import PROJECT_FILE, load_project
 from catchment.errors import Abort, CatchmentError, Retry, UsageError
+from catchment.record import DEAD_LETTERS
 from catchment.send import publish
 from catchment.send.source import opened
 from tests.send.harness import ListQueue
@@ -28,6 +30,7 @@ from tests.send.harness import ListQueue
 class Project:
     """What the command is given; counts how often it was asked whether all is loaded."""
 
+    folder: Path
     queue: ListQueue = field(default_factory=ListQueue)
     loading: bool = True
     loaded_after: int = 0
@@ -35,7 +38,8 @@ class Project:
     is_open: bool = False
 
     def run(self, *arguments: str, stdin: bytes | None = None, command: click.Command = send) -> Result:
-        return CliRunner().invoke(command, arguments, obj=self.destination, input=stdin)
+        where = ("-p", str(self.folder)) if command is send else ()
+        return CliRunner().invoke(command, [*where, *arguments], input=stdin)
 
     @contextmanager
     def destination(self) -> Iterator[Destination]:
@@ -43,14 +47,17 @@ class Project:
         yield Destination(self.queue, lambda: self.loading, self._is_loaded)
         self.is_open = False
 
-    def _is_loaded(self) -> bool:
+    def _is_loaded(self, queued_at_s: float) -> bool:
         self.asked += 1
         return self.asked > self.loaded_after
 
 
 @pytest.fixture
-def project() -> Project:
-    return Project()
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    (tmp_path / PROJECT_FILE).write_text("")
+    fake = Project(tmp_path)
+    monkeypatch.setattr(command, "_destination", lambda *_: fake.destination())
+    return fake
 
 
 @pytest.fixture
@@ -70,6 +77,18 @@ def test_one_line_of_data_on_stdout(project: Project, file: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "shop.orders: 3 rows, 0 dead letters\n", "")
     assert [each.source for each in project.queue.records()] == ["send"] * 3
     assert not project.is_open
+
+
+def test_the_projects_own_queue_holds_the_rows(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    result = project.run("shop.orders", str(file), "--id", "id")
+    assert result.stdout == "shop.orders: 2 rows, 1 dead letters\n"
+    assert "nothing runs that would load it" in result.stderr
+    with closing(load_project(project.folder, None).queue.open()) as queue:
+        delivery = queue.receive(1 << 20, wait_s=5)
+    assert delivery is not None
+    project.queue.publish([message.body for message in delivery.messages])
+    assert [each.table for each in project.queue.records()] == ["shop.orders", "shop.orders", DEAD_LETTERS]
 
 
 def test_json_and_ids(project: Project, file: Path) -> None:
@@ -110,6 +129,15 @@ def test_wait(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result = project.run("shop.orders", str(file), "--wait")
     assert (result.exit_code, project.asked) == (0, 4)
     assert result.stderr == "loaded\n"
+
+
+def test_wait_gives_up_where_nothing_loads(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_POLL_S", 0.001)
+    monkeypatch.setattr(command, "_LOADER_PATIENCE_S", 0.01)
+    project.loaded_after, project.loading = 10**9, False
+    result = project.run("shop.orders", str(file), "--wait")
+    assert isinstance(error_of(result), Retry)
+    assert result.stdout == "shop.orders: 3 rows, 0 dead letters\n"
 
 
 def test_a_full_queue_is_a_word_on_stderr(project: Project, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +192,7 @@ def test_a_file_that_changes_meanwhile(project: Project, file: Path, monkeypatch
         (["shop.orders", "FILE", "--delimiter", "::"], "must be one character"),
         (["shop.orders", "FILE", "--delimiter", '"'], "must differ"),
         (["shop.orders", "FILE", "--quote", "none", "--escape", "\\"], "--escape goes before quotes"),
+        (["shop.orders", "FILE", "--null", '""'], "--null is a text without quotes"),
         (["shop.orders", "FILE", "--columns", "a,a"], "a name of its own"),
         (["shop.orders", "FILE", "--columns", "a,"], "a name of its own"),
         (["shop.orders", "FILE", "--format", "ndjson", "--skip", "1"], "--skip is about CSV"),

@@ -281,10 +281,10 @@ def test_table(run: Callable[..., Result]) -> None:
         UNION ALL SELECT 22, e'\x1b[31m\n', '日本', NULL, NULL, 'nan'::DOUBLE, NULL, false, NULL ORDER BY n"""
     )
     assert result.stdout.splitlines() == [
-        " n  │ text       │ nothing │ t                      │ d    │ f      │ j       │ b     │ day",
-        "────┼────────────┼─────────┼────────────────────────┼──────┼────────┼─────────┼───────┼────────────",
-        '  1 │ é☃         │ NULL    │ 2026-01-01T08:00:00.5Z │ 1.50 │ 1e+300 │ {"a":1} │ true  │ 2026-01-01',
-        " 22 │ \\x1b[31m\\n │ 日本    │ NULL                   │ NULL │    nan │ NULL    │ false │ NULL",
+        " n  │ text       │ nothing │ t                        │ d    │ f      │ j       │ b     │ day",
+        "────┼────────────┼─────────┼──────────────────────────┼──────┼────────┼─────────┼───────┼────────────",
+        '  1 │ é☃         │ NULL    │ 2026-01-01T08:00:00.500Z │ 1.50 │ 1e+300 │ {"a":1} │ true  │ 2026-01-01',
+        " 22 │ \\x1b[31m\\n │ 日本    │ NULL                     │ NULL │    nan │ NULL    │ false │ NULL",
     ]
     assert result.stderr == "(2 rows)\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 from catchment.errors import StorageError
 from catchment.queues.sqlite import Config, SqliteQueue, files
 from catchment.queues.sqlite.consumer import Consumer
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 from catchment.queues.sqlite.positions import Span, merge
 from catchment.queues.sqlite.reader import Reader
 from catchment.testing.queues import MANY_BYTES, messages_of, receive_one, take
@@ -276,18 +278,25 @@ def test_leftovers_are_removed_unless_a_publisher_is_just_starting(queue: Sqlite
     lock.release()
 
 
-def test_a_lock_file_removed_meanwhile_is_not_taken_for_the_lock(tmp_path: Path) -> None:
+def test_a_lock_file_removed_while_it_is_being_taken_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.lock"
-    first = FileLock.take(path)
-    assert first is not None
-    assert FileLock.take(path) is None
-    path.unlink()
-    second = FileLock.take(path)
-    assert second is not None
-    assert FileLock.take(path) is None
-    first.release()
-    assert FileLock.take(path) is None
-    second.release()
+    flock = fcntl.flock
+
+    def remove_then_lock(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        path.unlink()  # whoever had the lock cleans up after we opened its file
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    lock = FileLock.take(path)
+    assert lock is not None
+    assert FileLock.take(path) is None, "two hold the lock, one of them on a file that is gone"
+    lock.release()
+    again = FileLock.take(path)
+    assert again is not None
+    again.release()
 
 
 def test_a_file_removed_by_hand_stops_nothing(

@@ -50,7 +50,10 @@ def test_lines(write: Any) -> None:
         (b'{"a":01}', "not-json"),
         (b"{'a':1}", "not-json"),
         (b'{"a":"\x00"}', "not-json"),
-        (b'{"a":' + b"[" * 100_000, "not-json"),
+        (b'{"a":' + b"[" * 100_000, "too-deep"),
+        (b'{"a":' + b"[" * 199 + b"]" * 199 + b"}", "too-deep"),  # with the record around it
+        (b'{"a":"\\u0000"}', "nul"),
+        (b'{"\\u0000":1}', "nul"),
         (b"[1]", "not-a-record"),
         (b"1", "not-a-record"),
         (b"null", "not-a-record"),
@@ -59,6 +62,8 @@ def test_lines(write: Any) -> None:
         (b"\xff", "invalid-utf8"),
         (b'{"a":"\\ud800"}', "lone-surrogate"),
         (b'{"a":"\\uD800\\u0041"}', "lone-surrogate"),
+        (b'{"a":"\\udc00"}', "lone-surrogate"),
+        (b'{"a":"\\uDC00"}', "lone-surrogate"),
         (b'{"a":"' + b"x" * 1_000_000 + b'"}', "oversized"),
         (b'{"a":"' + b"x" * 999_950 + b'"}', "oversized"),  # fits alone, but not with its envelope
     ],
@@ -124,16 +129,17 @@ def test_a_json_file_too_large_for_the_memory(write: Any, monkeypatch: pytest.Mo
         send_as("json", write('[{"a":1},{"a":2}]'))
 
 
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.dictionaries(st.text(max_size=3), json_values, max_size=3), max_size=5),
+    st.lists(st.dictionaries(texts, json_values, max_size=3), max_size=5),
     st.sampled_from([3, 1 << 18]),
 )
 def test_any_objects_come_back_byte_for_byte(objects: list[dict[str, Any]], block_bytes: int) -> None:

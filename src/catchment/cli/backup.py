@@ -16,7 +16,9 @@ from catchment.errors import UsageError
 @with_project
 @click.argument("dest", type=click.Path(path_type=Path))
 def backup(project: Project, dest: Path) -> None:
-    """Copy the warehouse, as of one moment, into the new folder DEST, while loading goes on.
+    """Copy the warehouse, as of one moment, while loading goes on.
+
+    The copy lies in DEST, a new folder.
 
     To put it back, stop `catchment up` and copy the file to its place: what came since is loaded from the archive.
     """

@@ -67,6 +67,8 @@ def read_options(
     )
     if options.delimiter is not None and options.delimiter in {options.quote, options.escape}:
         raise UsageError("--delimiter must differ from --quote and --escape")
+    if options.quote is not None and any(options.quote in null for null in nulls):
+        raise UsageError(f"--null is a text without quotes ({options.quote})", "a quoted text is never null")
     if options.escape is not None and options.quote is None:
         raise UsageError("--escape goes before quotes, of which --quote none says there are none")
     return options

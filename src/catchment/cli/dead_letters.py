@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 import click
 import msgspec
 
 from catchment.cli.exits import ExitCode
-from catchment.cli.parts import warehouse_of
+from catchment.cli.parts import check_table_name, is_loading, warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import stdout, visible, visible_lines
 from catchment.config import Project
 from catchment.errors import UsageError
 from catchment.load.corrections import Letter, Outcome, open_letters, settle
+
+_SHOWN_CHARACTERS = 12
+"""Of an id in a list: enough to name it by."""
+
+settled_json = click.option("--json", "is_json", is_flag=True, help="Print how many as a JSON object.")
 
 
 @click.group(name="dead-letters")
@@ -28,17 +35,24 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line.")
 def list_(project: Project, table: str | None, limit: int, is_json: bool) -> int:
-    """List the dead letters that nobody has settled; of TABLE alone, where given. Exit code 3 if there are any."""
+    """List the dead letters that nobody has settled, the oldest first.
+
+    Of TABLE alone, where given. Exits with 3 if there are any.
+    """
+    if table is not None:
+        check_table_name(table)
     with warehouse_of(project) as warehouse:
-        letters = open_letters(warehouse, table=table, limit=limit)
-    for letter in letters:
+        letters = open_letters(warehouse, table=table, limit=limit + 1)
+    width = max((len(letter.table) for letter in letters[:limit]), default=0)
+    for letter in letters[:limit]:
         if is_json:
             click.echo(msgspec.json.encode(_described(letter)).decode())
         else:
-            moment = f"{letter.received_at:%Y-%m-%d %H:%M:%S}"
-            click.echo(f"{letter.id[:12]}  {moment}  {letter.table or '-'}  {letter.reason}: {letter.detail}")
+            said = f"{letter.table or '-':<{width}}  {letter.reason}: {letter.detail}"
+            click.echo(visible(f"{letter.id[:_SHOWN_CHARACTERS]}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {said}"))
     if not is_json:
-        click.echo(f"({len(letters)} dead letters)", err=True)
+        shown = f"{min(len(letters), limit):,} dead letter{'' if len(letters) == 1 else 's'}"
+        click.echo(f"(the first {shown}; --limit shows more)" if len(letters) > limit else f"({shown})", err=True)
     return ExitCode.NOT_WELL if letters else ExitCode.DONE
 
 
@@ -46,16 +60,19 @@ def list_(project: Project, table: str | None, limit: int, is_json: bool) -> int
 @with_project
 @click.argument("letter")
 @click.option("--bytes", "only_bytes", is_flag=True, help="Print the bytes alone, as they were received.")
-def show(project: Project, letter: str, only_bytes: bool) -> None:
+@click.option("--json", "is_json", is_flag=True, help="Print a JSON object, with the bytes in base64 as `body`.")
+def show(project: Project, letter: str, only_bytes: bool, is_json: bool) -> None:
     """Show one dead LETTER, named by its id or the beginning of it."""
     found = _one(project, letter)
     if only_bytes:
-        sys.stdout.buffer.write(found.body)
+        stdout().write(found.body)
         sys.stdout.buffer.flush()
-        return
-    for name, value in _described(found).items():
-        click.echo(f"{name + ':':<14} {value}")
-    click.echo(found.body.decode(errors="backslashreplace"))
+    elif is_json:
+        click.echo(msgspec.json.encode({**_described(found), "body": found.body}).decode())
+    else:
+        for name, value in _described(found).items():
+            click.echo(f"{name + ':':<14} {visible(_text(value))}")
+        click.echo(visible_lines("\n" + found.body.decode(errors="backslashreplace")))
 
 
 @dead_letters.command()
@@ -63,24 +80,29 @@ def show(project: Project, letter: str, only_bytes: bool) -> None:
 @click.argument("letters", nargs=-1)
 @click.option("--table", help="All of this table.")
 @click.option("--mended", type=click.File("rb"), metavar="FILE", help="The record to send in place of the one LETTER.")
-def retry(project: Project, letters: tuple[str, ...], table: str | None, mended: BinaryIO | None) -> None:
+@settled_json
+def retry(
+    project: Project, letters: tuple[str, ...], table: str | None, mended: BinaryIO | None, is_json: bool
+) -> None:
     """Send dead LETTERS again, as they were or mended.
 
-    Each keeps its id and received_at. It is loaded, or becomes a dead letter once more.
+    Each keeps its id and received_at. It is loaded, or becomes a dead letter once more. To mend one, begin with
+    its bytes: dead-letters show --bytes LETTER > FILE.
     """
     body = mended.read() if mended is not None else None
     if body is not None and (len(letters) != 1 or table):
         raise UsageError("--mended goes with exactly one letter", "catchment dead-letters retry LETTER --mended FILE")
-    _settle(project, letters, table, "retried", body)
+    _settle(project, letters, table, "retried", body, is_json=is_json)
 
 
 @dead_letters.command()
 @with_project
 @click.argument("letters", nargs=-1)
 @click.option("--table", help="All of this table.")
-def discard(project: Project, letters: tuple[str, ...], table: str | None) -> None:
+@settled_json
+def discard(project: Project, letters: tuple[str, ...], table: str | None, is_json: bool) -> None:
     """Settle dead LETTERS without loading them. They stay in catchment.dead_letters and in the archive."""
-    _settle(project, letters, table, "discarded", None)
+    _settle(project, letters, table, "discarded", None, is_json=is_json)
 
 
 @dead_letters.command()
@@ -91,6 +113,7 @@ def resume(project: Project, table: str) -> None:
 
     What was archived until now is loaded whatever its share of rejected records.
     """
+    check_table_name(table)
     with warehouse_of(project) as warehouse:
         if not any(halt.table == table and halt.resumed_at is None for halt in warehouse.halts()):
             raise UsageError(f"loading of {table} has not halted", "catchment status shows which has")
@@ -99,11 +122,18 @@ def resume(project: Project, table: str) -> None:
 
 
 def _settle(
-    project: Project, letters: tuple[str, ...], table: str | None, outcome: Outcome, mended: bytes | None
+    project: Project,
+    letters: tuple[str, ...],
+    table: str | None,
+    outcome: Outcome,
+    mended: bytes | None,
+    *,
+    is_json: bool,
 ) -> None:
     if bool(letters) == bool(table):
         raise UsageError("name letters, or --table, and not both", "catchment dead-letters list")
     if table:
+        check_table_name(table)
         with warehouse_of(project) as warehouse:
             found = open_letters(warehouse, table=table)
     else:
@@ -111,10 +141,14 @@ def _settle(
     with contextlib.closing(project.queue.open()) as queue:
         for letter in found:
             settle(queue, letter, outcome, mended)
-    click.echo(f"{len(found)} {outcome}")
+    click.echo(msgspec.json.encode({outcome: len(found)}).decode() if is_json else f"{len(found):,} {outcome}")
+    if found and not is_loading(project):
+        click.echo("in force once something runs that loads it\n  Try: catchment up", err=True)
 
 
 def _one(project: Project, letter: str) -> Letter:
+    if not letter:
+        raise UsageError("a dead letter's id is empty", "name it by its id: catchment dead-letters list")
     with warehouse_of(project) as warehouse:
         found = open_letters(warehouse, letter=letter, limit=2)
     if not found:
@@ -136,3 +170,9 @@ def _described(letter: Letter) -> dict[str, object]:
         "record_id": letter.record_id,
         "bytes": len(letter.body),
     }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    return str(value) if value != "" else "-"

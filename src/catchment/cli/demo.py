@@ -10,7 +10,7 @@ import click
 
 from catchment.cli.exits import ExitCode
 from catchment.cli.init import make_project
-from catchment.cli.parts import is_loaded, unloaded_batches, warehouse_of
+from catchment.cli.parts import is_all_loaded, unloaded_batches, warehouse_of
 from catchment.cli.query import pumped
 from catchment.demo import flights
 from catchment.warehouses import Warehouse
@@ -43,7 +43,7 @@ def demo(name: str, folder: Path | None, once: bool) -> int:
         warehouse=warehouse_of,
         running_warehouse=find,
         unloaded_batches=unloaded_batches,
-        is_loaded=is_loaded,
+        is_loaded=is_all_loaded,
         drawn=_drawn,
     )
     is_well = DEMOS[name].run(folder or Path(DEMOS[name].FOLDER), once=once, borrowed=borrowed)

@@ -10,6 +10,7 @@ from enum import IntEnum
 import click
 
 from catchment import __version__
+from catchment.cli.screen import visible_lines
 from catchment.errors import CatchmentError, UsageError
 from catchment.secret import redact
 
@@ -91,4 +92,4 @@ def mute_stdout() -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(redact(text), err=True)
+    click.echo(visible_lines(redact(text)), err=True)

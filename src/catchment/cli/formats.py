@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nanoarrow
 from nanoarrow._utils import NanoarrowException
 from nanoarrow.ipc import InputStream
 
+from catchment.cli.screen import Out
 from catchment.errors import StorageError, UsageError
 from catchment.warehouses.ipc import IpcFile
 
@@ -18,13 +19,13 @@ Pieces = Iterator[bytes]
 """An Arrow IPC stream."""
 
 
-def write_arrow(pieces: Pieces, out: BinaryIO) -> None:
+def write_arrow(pieces: Pieces, out: Out) -> None:
     """The IPC stream itself."""
     for piece in pieces:
         out.write(piece)
 
 
-def write_json(pieces: Pieces, out: BinaryIO) -> None:
+def write_json(pieces: Pieces, out: Out) -> None:
     """One array of objects, one line each."""
     from catchment.cli.texts import json_objects
 
@@ -37,7 +38,7 @@ def write_json(pieces: Pieces, out: BinaryIO) -> None:
     out.write(b"]\n" if separator_bytes else b"\n]\n")
 
 
-def write_csv(pieces: Pieces, out: BinaryIO) -> None:
+def write_csv(pieces: Pieces, out: Out) -> None:
     """A header and a line each."""
     from catchment.cli.texts import csv_header, csv_lines
 
@@ -114,7 +115,7 @@ def _stream(batches: list[Any], schema: Any) -> object:
     return CArrayStream.from_c_arrays(batches, schema, validate=False).__arrow_c_stream__()
 
 
-WRITERS: Mapping[str, Callable[[Pieces, BinaryIO], None]] = {
+WRITERS: Mapping[str, Callable[[Pieces, Out], None]] = {
     "csv": write_csv,
     "json": write_json,
     "arrow": write_arrow,

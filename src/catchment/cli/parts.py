@@ -10,12 +10,16 @@ from pathlib import Path
 from catchment import presence
 from catchment.archives import INCOMING, Archive
 from catchment.config import Project
-from catchment.errors import WarehouseDown
-from catchment.load.files import in_full, parse
+from catchment.errors import Abort, Malformed, UsageError, WarehouseDown
+from catchment.load.files import Incoming, in_full, parse
+from catchment.pack import read_headers
+from catchment.record import DEAD_LETTERS, check_table
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
 
 _PATIENCE_S = 5.0
+_CLOCK_MARGIN_S = 0.1
+"""What the queue's clock and ours may differ by."""
 
 
 @contextlib.contextmanager
@@ -56,29 +60,8 @@ def archive_folder(archive: Archive) -> Path:
     return Path(archive.url("name")).parent
 
 
-def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
-    """Batches under `incoming/` that the ledger lacks."""
-    names = [entry.name for entry in archive.list(INCOMING) if parse(entry.name) is not None]
-    count = 0
-    for start in range(0, len(names), 1_000):
-        some = names[start : start + 1_000]
-        ledger = warehouse.ledger(some)
-        for name in some:
-            has = ledger.get(name, frozenset())
-            file = parse(name)
-            if file is not None and not in_full(name, has):
-                count += file.batches - len(has)
-    return count
-
-
-def is_loading(project: Project) -> bool:
-    """Whether a process runs that loads what is queued."""
-    state = presence.service(project.runtime, "load")
-    return state is not None and state.alive
-
-
-def is_loaded(project: Project) -> bool:
-    """Whether all that has been queued so far is in the warehouse."""
+def is_all_loaded(project: Project) -> bool:
+    """Whether everything queued and archived so far is in the warehouse."""
     with contextlib.closing(project.queue.open()) as queue:
         if queue.stats().messages:
             return False
@@ -87,3 +70,72 @@ def is_loaded(project: Project) -> bool:
         return False
     with contextlib.closing(remote):
         return unloaded_batches(project.archive.open(), remote) == 0
+
+
+def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
+    """Batches under `incoming/` that the ledger lacks."""
+    return sum(file.batches - len(has) for file, has in _not_in_full(archive, warehouse))
+
+
+def _not_in_full(archive: Archive, warehouse: Warehouse) -> Iterator[tuple[Incoming, frozenset[str]]]:
+    """Files under `incoming/` of which the ledger lacks something, with the tables that it has."""
+    files = [file for entry in archive.list(INCOMING) if isinstance(file := parse(entry.name), Incoming)]
+    for start in range(0, len(files), 1_000):
+        some = files[start : start + 1_000]
+        ledger = warehouse.ledger([file.name for file in some])
+        for file in some:
+            has = ledger.get(file.name, frozenset())
+            if not in_full(file.name, has):
+                yield file, has
+
+
+def check_table_name(table: str) -> None:
+    """Raise `UsageError` for what cannot be a table's name."""
+    try:
+        check_table(table)
+    except Malformed as error:
+        raise UsageError(error.detail.removesuffix(" - at `$.table`"), "a name such as shop.orders") from None
+
+
+def is_loading(project: Project) -> bool:
+    """Whether a process runs that loads what is queued."""
+    state = presence.service(project.runtime, "load")
+    return state is not None and state.alive
+
+
+def is_loaded(project: Project, table: str, before_s: float) -> bool:
+    """Whether the warehouse has all records of `table`, and all dead letters, queued before `before_s` (monotonic).
+
+    Raises `Abort` where loading of the table has halted.
+    """
+    with contextlib.closing(project.queue.open()) as queue:
+        stats = queue.stats()
+    if stats.messages != 0:
+        # Others may go on publishing for ever: only what is as old as ours counts.
+        age_s = time.monotonic() - before_s - _CLOCK_MARGIN_S
+        if stats.oldest_s is None or stats.oldest_s >= age_s:
+            return False
+    remote = find(project.runtime)
+    if remote is None:
+        return False
+    with contextlib.closing(remote):
+        if not _lacks(project.archive.open(), remote, {table, DEAD_LETTERS}):
+            return True
+        for halt in remote.halts():
+            if halt.table == table and halt.resumed_at is None:
+                raise Abort(f"loading of {table} has halted: {halt.reason}", f"catchment dead-letters resume {table}")
+    return False
+
+
+def _lacks(archive: Archive, warehouse: Warehouse, tables: set[str]) -> bool:
+    """Whether a file under `incoming/` has records of these tables that the ledger lacks."""
+    for file, has in _not_in_full(archive, warehouse):
+        try:
+            with archive.open(file.name) as opened:
+                if any(header.table in tables - has for header in read_headers(opened)):
+                    return True
+        except FileNotFoundError:
+            continue  # rewritten meanwhile, so it was loaded
+        except Malformed:
+            continue  # damaged: the sweep says so, and will not load it
+    return False

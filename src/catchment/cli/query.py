@@ -11,12 +11,13 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import click
 
 from catchment.cli.parts import warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import Out, stdout
 from catchment.config import Project
 from catchment.errors import StorageError, UsageError
 from catchment.warehouses import ArrowStream, Warehouse
@@ -25,6 +26,7 @@ FORMATS = ("table", "csv", "json", "parquet", "arrow")
 TABLE_ROWS = 1_000
 """A table holds all its rows before it is drawn, and nobody reads more."""
 _PUMPED_PIECES = 4
+_COPIED_BYTES = 1 << 20
 
 
 @click.command()
@@ -91,7 +93,11 @@ def ask(
     if format_ == "table":
         _ask_table(warehouse, text, output, timeout_s, TABLE_ROWS if max_rows is None else max_rows)
         return
-    with closing(pumped(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows))) as pieces:
+    # The stream too, since a pump that never began to run closes nothing.
+    with (
+        closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream,
+        closing(pumped(stream)) as pieces,
+    ):
         _write(pieces, format_, output)
 
 
@@ -139,7 +145,10 @@ def pumped(stream: ArrowStream) -> Generator[bytes, None, None]:
 def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: float | None, max_rows: int) -> None:
     from catchment.cli.table import Table, draw, table
 
-    with closing(pumped(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1))) as pieces:
+    with (
+        closing(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1)) as stream,
+        closing(pumped(stream)) as pieces,
+    ):
         result = table(pieces)
     more = len(result.rows) > max_rows
     shown = Table(result.names, result.right, result.rows[:max_rows])
@@ -168,7 +177,8 @@ def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
                 finished.replace(output)
                 return
             with finished.open("rb") as file, _opened(None) as out:
-                shutil.copyfileobj(file, out)
+                while piece := file.read(_COPIED_BYTES):
+                    out.write(piece)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -176,10 +186,10 @@ def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
+def _opened(output: Path | None) -> Iterator[Out]:
     """stdout, or a file that takes the place of `output` once it is whole."""
     if output is None:
-        yield sys.stdout.buffer
+        yield stdout()
         sys.stdout.buffer.flush()
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")

@@ -6,17 +6,17 @@ import sys
 from datetime import UTC, datetime
 
 import click
+import msgspec
 
-from catchment.cli.parts import warehouse_of
+from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
 from catchment.config import Project
-from catchment.errors import Malformed, UsageError
+from catchment.errors import UsageError
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.loader import Loader
 from catchment.load.replay import Replayed
 from catchment.load.replay import replay as replay_table
-from catchment.record import check_table
 
 
 @click.command()
@@ -24,21 +24,26 @@ from catchment.record import check_table
 @click.argument("table")
 @click.option("--since", metavar="TIME", help="Received at this time or later, such as 2026-11-23T10:00:00Z.")
 @click.option("--until", metavar="TIME", help="Received before this time.")
-def replay(project: Project, table: str, since: str | None, until: str | None) -> None:
+@click.option("--json", "is_json", is_flag=True, help="Print what was done as a JSON object.")
+def replay(project: Project, table: str, since: str | None, until: str | None, is_json: bool) -> None:
     """Load rows of TABLE that the archive has and the table lacks.
 
     Safe to repeat and to stop: what is there already is not added twice, and what was deleted stays so.
     """
-    try:
-        check_table(table)
-    except Malformed as error:
-        raise UsageError(error.detail, "name it as schema.table") from None
+    check_table_name(table)
+    first, last = _moment(since), _moment(until)
+    if first is not None and last is not None and first >= last:
+        raise UsageError("--until is not later than --since", "the earlier time with --since")
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
         halts = Halts(warehouse, project.load)
         loader = Loader(warehouse, archive, Memory(), halts, project.load.dedupe_window)
-        done = replay_table(loader, archive, table, since=_moment(since), until=_moment(until), progress=_progress)
-    click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
+        done = replay_table(loader, archive, table, since=first, until=last, progress=_progress)
+    if is_json:
+        found = {"table": table, "rows": done.inserted, "records": done.records, "files": done.files}
+        click.echo(msgspec.json.encode({**found, "damaged_files": done.damaged}).decode())
+    else:
+        click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
     if done.damaged:
         raise click.ClickException(f"{done.damaged} files of the archive are damaged and were left out")
 

@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import click
+import msgspec
 
 from catchment.cli.parts import open_here
 from catchment.cli.project import with_project
@@ -22,7 +23,8 @@ from catchment.service import Stop
 @click.command()
 @with_project
 @click.option("--from-archive", is_flag=True, required=True, help="Load everything that the archive has.")
-def restore(project: Project, from_archive: bool) -> None:
+@click.option("--json", "is_json", is_flag=True, help="Print what was done as a JSON object.")
+def restore(project: Project, from_archive: bool, is_json: bool) -> None:
     """Bring every table back from the archive.
 
     Loads what the warehouse's ledger lacks: all of it, where the warehouse is gone. Stop `catchment up` first;
@@ -38,6 +40,9 @@ def restore(project: Project, from_archive: bool) -> None:
         sweep = Sweep(loader, archive, InFlight())
         batches = sweep.everything(Stop())
         warehouse.tidy(early_before=datetime.now(UTC) - EARLY_WINDOWS * project.load.dedupe_window)
-    click.echo(f"{batches:,} batches loaded from the archive")
+    if is_json:
+        click.echo(msgspec.json.encode({"batches": batches, "damaged_files": len(sweep.damaged)}).decode())
+    else:
+        click.echo(f"{batches:,} batches loaded from the archive")
     if sweep.damaged:
         raise click.ClickException(f"{len(sweep.damaged)} files of the archive are damaged: catchment doctor")

@@ -15,10 +15,11 @@ import msgspec
 
 from catchment import record
 from catchment.cli.csv_options import csv_options, read_options
-from catchment.cli.parts import is_loaded, is_loading
+from catchment.cli.parts import check_table_name, is_loaded, is_loading
 from catchment.cli.project import with_project
+from catchment.cli.screen import visible, visible_lines
 from catchment.config import Project
-from catchment.errors import CatchmentError, Malformed, UsageError
+from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.queues import Queue
 from catchment.send import formats, parquet, render
 from catchment.send.publish import Publisher, Sent, Target
@@ -32,6 +33,8 @@ _BY_SUFFIX = {
 }  # fmt: skip
 _PLACES = {"csv": "line", "ndjson": "line", "json": "item", "parquet": "row"}
 _POLL_S = 0.2
+_LOADER_PATIENCE_S = 10.0
+"""How long `--wait` waits for something that loads to start, or to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class Destination:
     queue: Queue
     is_loading: Callable[[], bool]
     """Whether something runs that loads what is queued."""
-    is_loaded: Callable[[], bool]
-    """Whether all that has been queued so far is in the warehouse."""
+    is_loaded: Callable[[float], bool]
+    """Whether what was queued for the table until then (monotonic seconds) is in the warehouse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +99,20 @@ def send(
         _say("reading standard input; Ctrl-D ends it")
     with opened(file) as opened_file:
         batches = read(opened_file, request)
-        with _destination(project) as destination:
+        with _destination(project, table) as destination:
             publish(opened_file, request, batches, destination, is_json=is_json)
-            if not destination.is_loading():
-                _say("queued, but nothing runs that would load it\n  Try: catchment up")
             if wait:
                 _wait(destination)
+            elif not destination.is_loading():
+                _say("queued, but nothing runs that would load it\n  Try: catchment up")
 
 
 @contextmanager
-def _destination(project: Project) -> Iterator[Destination]:
+def _destination(project: Project, table: str) -> Iterator[Destination]:
     with closing(project.queue.open()) as queue:
-        yield Destination(queue, lambda: is_loading(project), lambda: is_loaded(project))
+        yield Destination(
+            queue, lambda: is_loading(project), lambda queued_at_s: is_loaded(project, table, queued_at_s)
+        )
 
 
 def read(source: Source, request: Request) -> Iterator[Batch]:
@@ -154,8 +159,14 @@ def _say_what_is_queued(sent: Sent) -> None:
 
 
 def _wait(destination: Destination) -> None:
+    """Until all is loaded. Raises `Retry` where nothing runs that would do it."""
+    loading_at_s = queued_at_s = time.monotonic()
     try:
-        while not destination.is_loaded():
+        while not destination.is_loaded(queued_at_s):
+            if destination.is_loading():
+                loading_at_s = time.monotonic()
+            elif time.monotonic() - loading_at_s > _LOADER_PATIENCE_S:
+                raise Retry("all of it is queued, but nothing runs that would load it", "catchment up")
             time.sleep(_POLL_S)
     except KeyboardInterrupt:
         _say("all of it is queued; loading goes on without this command")
@@ -164,10 +175,7 @@ def _wait(destination: Destination) -> None:
 
 
 def _checked_table(table: str) -> str:
-    try:
-        record.check_table(table)
-    except Malformed as error:
-        raise UsageError(error.detail.removesuffix(" - at `$.table`"), "a name such as shop.orders") from None
+    check_table_name(table)
     if table.startswith(f"{record.OWN_SCHEMA}."):
         raise UsageError(f"{table} is Catchment's own", "a name such as shop.orders")
     return table
@@ -194,9 +202,9 @@ def _progress(source: Source) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    with click.progressbar(length=source.size_bytes, label=source.name, file=sys.stderr) as bar:
+    with click.progressbar(length=source.size_bytes, label=visible(source.name), file=sys.stderr) as bar:
         yield lambda at_bytes: bar.update(at_bytes - bar.pos)
 
 
 def _say(words: str) -> None:
-    click.echo(words, err=True)
+    click.echo(visible_lines(words), err=True)

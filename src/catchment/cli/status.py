@@ -14,6 +14,7 @@ from catchment import presence
 from catchment.cli.exits import ExitCode
 from catchment.cli.parts import unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.errors import CatchmentError
 from catchment.queues import QueueStats
@@ -57,7 +58,7 @@ class Status(msgspec.Struct):
 def status(project: Project, is_json: bool) -> int:
     """Show what runs and how far behind it is.
 
-    Exit code 3 if a service that should run does not, a table is halted, or a part cannot be asked.
+    Exits with 3 if a service that should run does not, a table is halted, or a part cannot be asked.
     """
     found = look(project)
     if is_json:
@@ -129,23 +130,34 @@ def _count(warehouse: Warehouse, sql: str) -> int:
 
 
 def _show(found: Status) -> None:
-    click.echo("Services")
-    for service in found.services:
-        pid = f"pid {service.pid}" if service.pid else ""
-        click.echo(f"  {service.name:<10} {service.state:<11} {pid:<12} {service.address or ''}".rstrip())
-    if not found.services:
-        click.echo("  none has run yet: catchment up")
-    queue = found.queue
-    oldest = f", the oldest for {queue.oldest_s:.1f} s" if queue.oldest_s else ""
-    click.echo(f"Queue      {_number(queue.messages)} messages, {_number(queue.bytes)} bytes{oldest}")
-    click.echo(f"Unloaded   {_number(found.unloaded_batches)} batches")
-    click.echo(f"Dead       {_number(found.dead_letters)} letters")
-    click.echo("Tables")
-    width = max((len(table.table) for table in found.tables), default=0)
-    for table in found.tables:
-        click.echo(f"  {table.table:<{width}} {table.rows:>14,} rows   last received {_ago(table.last_received_at)}")
+    _section("Services", [_service_cells(service) for service in found.services], "none has run yet: catchment up")
+    oldest = f", the oldest for {_span(found.queue.oldest_s)}" if found.queue.messages and found.queue.oldest_s else ""
+    click.echo(f"Queue         {_number(found.queue.messages)} messages, {_number(found.queue.bytes)} bytes{oldest}")
+    click.echo(f"Not loaded    {_number(found.unloaded_batches)} batches")
+    click.echo(f"Dead letters  {_number(found.dead_letters)}")
+    _section("Tables", [_table_cells(table) for table in found.tables], "none yet: catchment send, say")
     for problem in found.problems:
-        click.echo(f"! {problem}", file=sys.stderr)
+        click.echo(visible(f"! {problem}"), file=sys.stderr)
+
+
+def _section(title: str, rows: list[tuple[str, ...]], empty: str) -> None:
+    """Rows of cells in columns; those of numbers to the right."""
+    click.echo(title)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(w) if cell[:1].isdigit() else cell.ljust(w) for cell, w in zip(row, widths, strict=True)]
+        click.echo("  " + "  ".join(cells).rstrip())
+    if not rows:
+        click.echo(f"  {empty}")
+
+
+def _service_cells(service: Service) -> tuple[str, ...]:
+    return service.name, service.state, f"pid {service.pid}" if service.pid else "", service.address or ""
+
+
+def _table_cells(table: Table) -> tuple[str, ...]:
+    halted = "halted" if table.halted else ""
+    return table.table, f"{table.rows:,} rows", f"last received {_ago(table.last_received_at)}", halted
 
 
 def _number(value: int | None) -> str:
@@ -155,8 +167,12 @@ def _number(value: int | None) -> str:
 def _ago(moment: datetime | None) -> str:
     if moment is None:
         return "never"
-    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    age_s = (datetime.now(UTC) - moment).total_seconds()
+    return f"{_span(age_s)} ago" if age_s >= 0 else "in the future"
+
+
+def _span(seconds: float) -> str:
     for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{max(seconds, 0)} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

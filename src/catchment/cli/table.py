@@ -13,6 +13,8 @@ import nanoarrow
 from nanoarrow.ipc import InputStream
 from nanoarrow.iterator import iter_tuples
 
+from catchment.cli.screen import visible
+
 NULL = "NULL"
 NARROWEST = 6
 """No column is cut below this many characters while another one can be."""
@@ -77,8 +79,9 @@ def _text(value: Any) -> str:
 
 
 def _short(moment: Any) -> str:
+    """To the second, or to as many milliseconds or microseconds as there are."""
     text: str = moment.isoformat()
-    return text.rstrip("0") if "." in text else text
+    return text.removesuffix("000") if "." in text else text
 
 
 def _duckdb_rows(data: bytes) -> list[list[str | None]]:
@@ -92,8 +95,8 @@ def _duckdb_rows(data: bytes) -> list[list[str | None]]:
 
 def draw(table: Table, width: int | None) -> Iterator[str]:
     """The table's lines, none wider than `width`; columns that have no place at all are named at the end."""
-    names = [_visible(name) for name in table.names]
-    rows = [[NULL if cell is None else _visible(cell) for cell in row] for row in table.rows]
+    names = [visible(name) for name in table.names]
+    rows = [[NULL if cell is None else visible(cell) for cell in row] for row in table.rows]
     wanted = [max(map(_width, column)) for column in zip(names, *rows, strict=True)]
     widths = wanted if width is None else _fitted(wanted, width)
     for line in (names, None, *rows):
@@ -120,15 +123,6 @@ def _fitted(wanted: Sequence[int], width: int) -> list[int]:
     while widest > 1 and sum(min(each, widest) for each in wanted[:count]) > room:
         widest -= 1
     return [min(each, widest) for each in wanted[:count]]
-
-
-def _visible(text: str) -> str:
-    """With escapes for what would move the cursor, colour the terminal or hide."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _width(text: str) -> int:

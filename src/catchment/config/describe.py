@@ -50,12 +50,10 @@ def _section(name: str) -> Section:
         return Section(name, summary(SECTIONS[name]), tuple(settings_of(SECTIONS[name])), {})
     default, words = ADAPTER_SECTIONS[name]
     own = [adapter for adapter in registry.ADAPTERS if adapter.kind == name]
-    by_type = {each.name: tuple(settings_of(registry.config_type(each.load()))) for each in own}
+    by_type = {each.name: tuple(settings_of(each.load_settings())) for each in own}
     choices = " or ".join(f'"{type_name}"' for type_name in by_type)
     kind = Setting("type", choices, toml(default), f"Which kind of {name}; the other settings are this type's.")
-    return Section(
-        name, words, (kind,), {each.name: tuple(settings_of(registry.config_type(each.load()))) for each in own}
-    )
+    return Section(name, words, (kind,), by_type)
 
 
 def summary(described: Any) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from catchment import registry
 from catchment.archives import Archive
 from catchment.config.sections import MetricsConfig, StateConfig
 from catchment.errors import UsageError
@@ -28,7 +29,11 @@ class Part(Generic[T]):
     type: str
     config: Any
     folder: Path
-    adapter: Callable[..., Any] = field(repr=False)
+
+    @property
+    def adapter(self) -> Callable[..., Any]:
+        """Its class; loads its driver."""
+        return registry.adapter_class(self.kind, self.type)
 
     def open(self, **more: Any) -> T:
         """Construct the adapter, with what it may want besides its settings; the caller closes it."""

@@ -173,15 +173,15 @@ class _Reading:
             self._note((kind, "type"), "must be a text in quotes", ", ".join(registry.names(kind)))
             return BAD
         try:
-            adapter = registry.adapter_class(kind, name)
+            settings_type = registry.settings_type(kind, name)
         except UsageError as error:
             self._note((kind, "type"), redact(error.message), error.hint)
             return BAD
         settings = {key: value for key, value in raw.items() if key != "type"}
-        config = read_struct(settings, registry.config_type(adapter), (kind,), self._note)
+        config = read_struct(settings, settings_type, (kind,), self._note)
         if config is BAD:
             return BAD
-        return Part(kind, name, config, self._folder / RUNTIME_FOLDER, adapter)
+        return Part(kind, name, config, self._folder / RUNTIME_FOLDER)
 
 
 def _nearest_section(name: str) -> str:

@@ -50,7 +50,7 @@ def _section(name: str, is_partial: bool = False) -> dict[str, Any]:
     default, words = ADAPTER_SECTIONS[name]
     variants = []
     for type_name in registry.names(name):
-        table = _table(registry.config_type(registry.adapter_class(name, type_name)), is_partial)
+        table = _table(registry.settings_type(name, type_name), is_partial)
         table["properties"] = {"type": {"const": type_name}, **table["properties"]}
         if type_name != default:
             table["required"] = ["type", *table.get("required", ())]

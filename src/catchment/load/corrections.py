@@ -43,11 +43,13 @@ class Letter:
 def open_letters(
     warehouse: Warehouse, *, table: str | None = None, letter: str | None = None, limit: int | None = None
 ) -> list[Letter]:
-    """The letters that nobody has settled, the oldest first; those whose id begins with `letter`."""
+    """The letters that nobody has settled, the oldest first, those of a file by line; of those whose id begins
+    with `letter`."""
     rows = _rows(
         warehouse,
         f"SELECT {_COLUMNS} FROM catchment.open_dead_letters WHERE ($1::VARCHAR IS NULL OR table_name = $1) "
-        "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) ORDER BY _received_at, _id LIMIT $3",
+        "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) "
+        "ORDER BY _received_at, length(origin), origin, _id LIMIT $3",
         [table, letter, limit if limit is not None else 2**62],
     )
     return [
@@ -66,7 +68,7 @@ def settle(queue: Queue, letter: Letter, outcome: Outcome, mended: bytes | None 
     """Publish what settles a letter; durable when it returns, in force once it is loaded.
 
     To retry sends `mended` (a record as JSON) or the letter's own bytes again, under the id and received_at that
-    the record had. Raises `UsageError` for a mended record that is none.
+    the record had. If that fails too, it is another letter. Raises `UsageError` for a mended record that is none.
     """
     messages = [_correction(letter, outcome)]
     if outcome == "retried":
@@ -81,7 +83,8 @@ def _again(letter: Letter, mended: bytes | None) -> bytes:
         sent = record.decode(mended if mended is not None else letter.body)
     except Malformed as error:
         if mended is not None:
-            raise UsageError(f"the mended record is none: {error.detail}", "catchment schema record") from None
+            hint = f'{{"table": "{letter.table or "shop.orders"}", "data": {{…}}}}; catchment schema record'
+            raise UsageError(f"the mended record is none: {error.reason}: {error.detail}", hint) from None
         return letter.body  # as it was: perhaps a newer Catchment knows it
     stamp = Stamp(letter.received_at, letter.source or "queue", identity=letter.id)
     kept = msgspec.structs.replace(
@@ -89,6 +92,7 @@ def _again(letter: Letter, mended: bytes | None) -> bytes:
         id=letter.record_id or sent.id,
         source=letter.source or sent.source,
         received_at=sent.received_at or letter.received_at,
+        retries=letter.id,
     )
     line = stamp.line(kept)
     (packed,) = packs(line.table, [line])

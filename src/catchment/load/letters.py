@@ -18,7 +18,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def dead_message(message: Message, error: Malformed, stamp: Stamp, body: bytes, ordinal: int, table: str = "") -> Line:
-    """`body`, part `ordinal` of a message, as one line. Its id is made of the message's identity, or of the bytes
+    """`body`, part `ordinal` of a message, as one line. Its id is a hash of the message's identity, or of the bytes
     where it has none: a redelivery of it is the same dead letter."""
     origin = message.identity or f"sha256:{hashlib.sha256(message.body).hexdigest()[:32]}"
     data = {
@@ -32,7 +32,7 @@ def dead_message(message: Message, error: Malformed, stamp: Stamp, body: bytes, 
     record = Record(
         table=DEAD_LETTERS,
         data=msgspec.Raw(_encode(data)),
-        id=f"message/{origin}/{ordinal}"[-512:],
+        id=hashlib.sha256(f"message/{origin}/{ordinal}".encode()).hexdigest()[:32],
         received_at=stamp.received_at,
         # Without a time of its own a redelivered message gets another each time: its copies are searched for
         # without bound.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Message:
+
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message as received.
 
     `identity` names the message within its queue and is the same at each redelivery (SQLite: file and row;

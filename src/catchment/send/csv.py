@@ -5,13 +5,12 @@ it (or escapes it, where the dialect has an escape). In any other field a quote 
 `""` is an empty text, an empty field without quotes is a null. Lines end with LF or CRLF. An empty line holds
 no record, except in a file of one column, where it is a null.
 
-Two readings of a block give the same, which the tests compare: by whole columns where the block has no quotes
-or only plain ones, and field by field for anything else.
+There are three readings, the faster the simpler the text, and the tests compare them: by whole columns where a
+block has no quotes, by lines where each is a record, and field by field for anything else.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ Value = str | None
 
 _OWN_MARKS = "mend the line, or name the file's own marks: --quote, --escape; --quote none if it has no quotes"
 WRONG_FIELDS = "wrong-fields"
+_LONGEST_WHOLE = 64 << 10  # a pattern takes memory for each doubled quote that it passes
 _empty_lines = re.compile(r"(?:\r?\n)+")
 
 
@@ -49,6 +49,13 @@ class Dialect:
     def field_end(self) -> re.Pattern[str]:
         """Where a field without quotes ends."""
         return re.compile(f"[{re.escape(self.delimiter or '')}\n]")
+
+    @cached_property
+    def whole_field(self) -> re.Pattern[str]:
+        """A field, quoted or not, with the delimiter behind it."""
+        quote, delimiter = re.escape(self.quote or ""), re.escape(self.delimiter or "")
+        quoted = f"{quote}[^{quote}]*(?:{quote}{quote}[^{quote}]*)*{quote}"
+        return re.compile(f"({quoted}|[^{quote}{delimiter}][^{delimiter}]*|){delimiter}")
 
     @cached_property
     def quote_or_escape(self) -> re.Pattern[str]:
@@ -207,9 +214,10 @@ def by_column(text: str, dialect: Dialect, width: int) -> tuple[list[list[Value]
         lines.pop()
     delimiter, quote = dialect.delimiter, dialect.quote
     if quote is not None and quote in text:
-        columns = _plainly_quoted(text, lines, dialect, width)
-        if columns is None:
+        rows = [_whole_line(line, dialect) for line in lines]
+        if set(map(len, rows)) != {width}:
             return None
+        columns = [list(column) for column in zip(*rows, strict=True)]
     elif width == 1:
         if delimiter is not None and delimiter in text:
             return None
@@ -219,37 +227,33 @@ def by_column(text: str, dialect: Dialect, width: int) -> tuple[list[list[Value]
             return None
         flat = text.replace("\n", delimiter).split(delimiter)
         columns = [flat[at : len(lines) * width : width] for at in range(width)]
-    return [_with_nulls(column, dialect) for column in columns], lines
+    return [_values(column, dialect) for column in columns], lines
 
 
-def _plainly_quoted(text: str, lines: list[str], dialect: Dialect, width: int) -> list[list[str]] | None:
-    """Columns by the standard library's reader, for quotes that it can't misread.
+def _whole_line(line: str, dialect: Dialect) -> list[str]:
+    """The fields of a line, with their quotes, if it is a whole record with its quotes where they belong; else [].
 
-    It takes `""` for the same as an empty field, reads an escape outside of quotes too, and forgets which null
-    texts had quotes: with any of these, no answer. Strict, it refuses text behind a closing quote; and since
-    each line gives one row at most, as many rows as lines mean that no record goes over several lines.
+    What the pattern finds must make up the whole line: where it skips anything, a quote is open, or stands
+    before more text, and only `scan` can tell.
     """
-    quote, delimiter = dialect.quote, dialect.delimiter
-    if delimiter is None or quote is None or dialect.escape is not None or quote * 2 in text:
-        return None
-    if any(f"{quote}{null}{quote}" in text for null in dialect.nulls):
-        return None
-    try:
-        rows = list(csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True))
-    except csv.Error:
-        return None
-    if len(rows) != len(lines) or set(map(len, rows)) != {width}:
-        return None
-    return [list(column) for column in zip(*rows, strict=True)]
+    if dialect.delimiter is None or dialect.escape is not None or len(line) > _LONGEST_WHOLE:
+        return []
+    fields: list[str] = dialect.whole_field.findall(line + dialect.delimiter)
+    return fields if sum(map(len, fields)) + len(fields) == len(line) + 1 else []
 
 
-def _with_nulls(column: list[str], dialect: Dialect) -> list[Value]:
-    if dialect.nulls:
-        nulls = {"", *dialect.nulls}
-        return [None if text in nulls else text for text in column]
-    if all(column):
-        return column  # type: ignore[return-value]  # a list of values that happens to hold no null
-    return [text or None for text in column]
+def _values(fields: list[str], dialect: Dialect) -> list[Value]:
+    """What these fields mean, which may have quotes, doubled inside."""
+    quote, nulls = dialect.quote, {"", *dialect.nulls}
+    if quote is not None and quote in "".join(fields):
+        double = quote * 2
+        return [
+            None if text in nulls else text[1:-1].replace(double, quote) if text[0] == quote else text
+            for text in fields
+        ]
+    if not dialect.nulls and all(fields):
+        return fields  # type: ignore[return-value]  # a list of values that happens to hold no null
+    return [None if text in nulls else text for text in fields]
 
 
 def scan(text: str, dialect: Dialect, blank_lines: bool = False) -> Iterator[Found]:
@@ -260,15 +264,15 @@ def scan(text: str, dialect: Dialect, blank_lines: bool = False) -> Iterator[Fou
     at = line = 0
     while at < len(text):
         end = _line_end(text, at)
-        if dialect.quote is None or text.find(dialect.quote, at, end) < 0:
-            raw = text[at:end].removesuffix("\r")
-            values = [dialect.value(item) for item in (raw.split(dialect.delimiter) if dialect.delimiter else [raw])]
-            found = Found(values, "", raw, line, end + 1)
+        raw = text[at:end].removesuffix("\r")
+        if dialect.quote is not None and dialect.quote in raw:
+            fields = _whole_line(raw, dialect)
         else:
-            quoted = _quoted(text, at, line, dialect)
-            if quoted is None:
-                return
-            found = quoted
+            fields = raw.split(dialect.delimiter) if dialect.delimiter else [raw]
+        whole = Found(_values(fields, dialect), "", raw, line, end + 1) if fields else None
+        found = whole or _quoted(text, at, line, dialect)
+        if found is None:
+            return
         if found.raw or blank_lines:
             yield found
         line += found.height

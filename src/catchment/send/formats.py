@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from catchment.errors import Malformed, UsageError
-from catchment.record import MAX_RECORD_BYTES, one_line
+from catchment.record import MAX_DEPTH, MAX_RECORD_BYTES, REASONS, decode, one_line
 from catchment.send.lines import byte_blocks
 from catchment.send.render import id_fault
 from catchment.send.rows import Bad, Batch
@@ -125,7 +124,7 @@ def object_text(raw: bytes) -> str:
     """The JSON object in these bytes, on one line.
 
     Raises `Malformed`. Duplicate keys and numbers beyond every type are left to the loader's guard, which
-    looks for them in every record.
+    looks for them in every record; NUL to the publisher, which does so for all formats.
     """
     if len(raw) > MAX_RECORD_BYTES:
         raise Malformed("oversized", f"{len(raw):,} bytes; a record may have {MAX_RECORD_BYTES:,}")
@@ -136,26 +135,26 @@ def object_text(raw: bytes) -> str:
     try:
         _raw(raw)
     except RecursionError:
-        raise Malformed("not-json", "nested too deep") from None
+        raise Malformed("too-deep", REASONS["too-deep"]) from None
     except msgspec.DecodeError as error:
-        raise _not_json(text, error) from None
+        _check_as_data(raw)  # which knows half a surrogate pair, where the decoder says malformed or cut short
+        raise Malformed("not-json", str(error)) from None
     if text[0] != "{":
         raise Malformed("not-a-record", "JSON, but not an object")
+    if raw.count(b"{") + raw.count(b"[") >= MAX_DEPTH:
+        _check_as_data(raw)
     if "\n" in text or "\r" in text:
         return one_line(msgspec.Raw(raw)).decode()
     return text
 
 
-def _not_json(text: str, error: msgspec.DecodeError) -> Malformed:
-    """What the decoder says, unless it stumbled over half of a surrogate pair, which it calls malformed or cut."""
-    if "\\ud" in text.lower():
-        try:
-            json.dumps(json.loads(text), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return Malformed("lone-surrogate", "a string holds half of a surrogate pair")
-        except (ValueError, RecursionError):
-            pass  # broken in another way as well, which the decoder's own words tell
-    return Malformed("not-json", str(error))
+def _check_as_data(raw: bytes) -> None:
+    """Raise `Malformed` for what only a record's own check finds in its data; its syntax is the caller's to judge."""
+    try:
+        decode(b'{"table":"a.b","data":' + raw + b"}")
+    except Malformed as error:
+        if error.reason not in {"not-json", "not-a-record"}:
+            raise Malformed(error.reason, REASONS[error.reason]) from None
 
 
 def field_text(field: str) -> IdOf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from json.encoder import encode_basestring
 import msgspec
 
 from catchment import pack
-from catchment.errors import QueueFull
+from catchment.errors import Malformed, QueueFull
 from catchment.queues import Queue
-from catchment.record import DEAD_LETTERS, MAX_RECORD_BYTES, Line, Record, Stamp, now
+from catchment.record import DEAD_LETTERS, MAX_RECORD_BYTES, REASONS, Line, Record, Stamp, decode, now
 from catchment.send.rows import Bad, Batch
 
 EARLY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,22 +123,26 @@ class Publisher:
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def _add_rows(self, stamp: Stamp, batch: Batch, part: slice) -> list[Bad]:
-        """Pack these rows, at most a pack's. Returns those above a record's size instead."""
+        """Pack these rows, at most a pack's. Returns those that no record may be instead: too large, or with NUL."""
+        table = self._target.table
         lines = self._lines(stamp, batch, part)
         plain = "".join(lines).encode()
-        packed = None if len(plain) > MAX_RECORD_BYTES else _one_pack(stamp, self._target.table, plain, len(lines))
-        if packed is not None:
-            self._packs.append(packed)
-            return []
+        if len(plain) <= MAX_RECORD_BYTES and b"\\u0000" not in plain:
+            packed = _one_pack(stamp, table, plain, len(lines))
+            if packed is not None:
+                self._packs.append(packed)
+                return []
         fitting, bad = [], []
         for at, text in enumerate(lines, part.start):
             line = text.encode()
-            if len(line) <= MAX_RECORD_BYTES:
-                fitting.append(Line(self._target.table, line, stamp.received_at, EARLY))
+            try:
+                decode(line[:-1])
+            except Malformed as error:
+                raw = batch.raw[at].encode()
+                bad.append(Bad(batch.numbers[at], batch.lines[at], error.reason, _detail(error), raw))
             else:
-                detail = f"as a record {len(line):,} bytes; {MAX_RECORD_BYTES:,} may be"
-                bad.append(Bad(batch.numbers[at], batch.lines[at], "oversized", detail, batch.raw[at].encode()))
-        self._packs += pack.packs(self._target.table, fitting)
+                fitting.append(Line(table, line, stamp.received_at, EARLY))
+        self._packs += pack.packs(table, fitting)
         return bad
 
     def _lines(self, stamp: Stamp, batch: Batch, part: slice) -> list[str]:
@@ -167,9 +172,15 @@ class Publisher:
             "origin": f"file {target.file} {target.place} {bad.line}",
             "bytes": base64.b64encode(bad.raw[:MAX_KEPT_BYTES]).decode(),
         }
-        # The table is part of the id: the same line sent to another table is another dead letter.
-        identity = f"{target.digest}:{bad.number}:{target.table}"
+        # The table is part of the id: the same line sent to another table is another dead letter. A hash, since
+        # people name letters by the beginning of their ids.
+        identity = hashlib.sha256(f"{target.digest}:{bad.number}:{target.table}".encode()).hexdigest()[:32]
         return stamp.line(Record(DEAD_LETTERS, msgspec.Raw(msgspec.json.encode(data)), id=identity, not_before=EARLY))
+
+
+def _detail(error: Malformed) -> str:
+    """Without the byte, which is counted in the record and not in the file."""
+    return error.detail if error.reason == "oversized" else REASONS[error.reason]
 
 
 def _one_pack(stamp: Stamp, table: str, plain: bytes, count: int) -> bytes | None:

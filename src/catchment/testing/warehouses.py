@@ -57,7 +57,9 @@ class WarehouseConformance:
     def test_metadata_columns(self, warehouse: Warehouse) -> None:
         load(warehouse, [row("1", at=3, rescued={"x": [1]})], add(), name="incoming/a")
         [(received_at, batch, loaded_at, rescued)] = rows(
-            warehouse, f"SELECT _received_at, _batch, _loaded_at, _rescued FROM {TABLE}"
+            warehouse,
+            "SELECT _received_at, batch, _loaded_at, _rescued "
+            f"FROM {TABLE} JOIN catchment.ledger ON batch_id = _batch",
         )
         assert received_at == T0 + timedelta(seconds=3)
         assert batch == "incoming/a"
@@ -217,6 +219,14 @@ class WarehouseConformance:
         version = warehouse.shape(TABLE).version
         warehouse.load([batch([row("1"), row("2")], shape_version=version, names=("a", "b"), changes=add())])
         assert warehouse.ledger(["a", "b", "c"]) == {"a": {TABLE}, "b": {TABLE}}
+
+    def test_a_file_loaded_together_with_one_that_was_is_entered_once(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1")], add(), name="a")
+        for past_ledger in (False, True):
+            both = batch([row("1"), row("2")], shape_version=version(warehouse), names=("a", "b"))
+            warehouse.load([both], past_ledger=past_ledger)
+        assert rows(warehouse, "SELECT batch FROM catchment.ledger ORDER BY 1") == [("a",), ("b",)]
+        assert count_rows(warehouse) == 2
 
     def test_rows_under_no_name_leave_no_ledger(self, warehouse: Warehouse) -> None:
         warehouse.load([batch([row("1")], names=(), changes=add())])

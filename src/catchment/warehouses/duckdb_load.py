@@ -7,7 +7,7 @@ statement costs more than they do.
 from __future__ import annotations
 
 import base64
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +16,16 @@ from typing import Any
 import duckdb
 import msgspec
 
+from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.shape import Shape, record_type
 
 FEW_ROWS = 64
-"""Up to here rows go in as parameters (some 0.3 ms each for wide rows) rather than as a file (3 ms)."""
+FEW_VALUES = 4_000
+"""Up to here prepared rows go in as parameters rather than as a file, which costs 3 ms. Rows as they lie do not:
+DuckDB's JSON reader finds what the guard does not see."""
 
 
 def load_batch(
@@ -42,16 +45,21 @@ def load_batch(
         if shape.key:
             with _files(rows, tmp) as paths:
                 inserted += _replace(cursor, shape, batch, paths)
-        elif isinstance(rows.data, bytes) and rows.count <= FEW_ROWS:
+        elif _are_few(rows, shape):
             inserted += _insert_few(cursor, shape, batch, rows, tables_with_early, past_ledger)
         else:
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
-    dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")
-    if batch.names and not (past_ledger and has_all(cursor, batch.table, batch.names)):
-        _enter(cursor, batch, inserted, dead)
+    dead = _bury(cursor, batch.dead, _batch_id(batch))
+    if unentered := _unentered(cursor, batch, past_ledger):
+        _enter(cursor, batch, unentered, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
+
+
+def _are_few(rows: Rows, shape: Shape) -> bool:
+    values = rows.count * len(shape.columns)
+    return rows.prepared and isinstance(rows.data, bytes) and rows.count <= FEW_ROWS and values <= FEW_VALUES
 
 
 @contextmanager
@@ -60,10 +68,14 @@ def _files(rows: Rows, tmp: Path) -> Iterator[Sequence[str]]:
     if not isinstance(rows.data, bytes):
         yield rows.data
         return
-    with tempfile.NamedTemporaryFile(dir=tmp, suffix=".ndjson") as file:
-        file.write(rows.data)
-        file.flush()
-        yield (file.name,)
+    path = tmp / f"{secrets.token_hex(8)}.ndjson"
+    try:
+        path.write_bytes(rows.data)
+        yield (str(path),)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", "free some space") from None
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _insert_files(
@@ -78,18 +90,20 @@ def _insert_files(
     relation = sql.read_files(paths, shape, prepared=rows.prepared)
     condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
-    inserted = _count(cursor.execute(statement, {"batch": _batch_name(batch)}))
+    inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)}))
     if batch.early and inserted and _count(cursor.execute(sql.insert_early(shape, relation))):
         tables_with_early.add(shape.table)
     return inserted
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, paths: Sequence[str]) -> int:
-    cursor.execute(sql.winners(shape, sql.read_files(paths, shape, prepared=True)))
+    """How many keys were replaced or deleted."""
+    replaced = _count(cursor.execute(sql.winners(shape, sql.read_files(paths, shape, prepared=True))))
     *others, insert = sql.replace_by_winners(shape, prepared=True)
     for statement in others:
         cursor.execute(statement)
-    return _count(cursor.execute(insert, {"batch": _batch_name(batch)}))
+    cursor.execute(insert, {"batch": _batch_id(batch)})
+    return replaced
 
 
 def _insert_few(
@@ -115,7 +129,7 @@ def _insert_few(
     names = ["_id", "_received_at", "_source", "_batch", "_rescued", *(column.name for column in shape.columns)]
     values: list[Any] = []
     for record in fresh:
-        values += (record.id, record.received_at, record.source, _batch_name(batch), _json(record.rescued))
+        values += (record.id, record.received_at, record.source, _batch_id(batch), _json(record.rescued))
         values += [
             _json(value) if isinstance(value, msgspec.Raw) else value for value in msgspec.structs.astuple(record.data)
         ]
@@ -153,13 +167,13 @@ def _known(
     ).fetchall()
     if early:
         row = (
-            f"AND EXISTS (SELECT 1 FROM {table} y WHERE y._id = e._id AND y._source = e._source "
-            "AND y._received_at = e._received_at)"
+            f"AND EXISTS (SELECT 1 FROM {table} {sql.OLD} WHERE {sql.OLD}._id = {sql.EARLY}._id "
+            f"AND {sql.OLD}._source = {sql.EARLY}._source AND {sql.OLD}._received_at = {sql.EARLY}._received_at)"
             if exact
             else ""
         )
         found += cursor.execute(
-            f"SELECT _source, _id FROM catchment.early e WHERE table_name = ? AND _id IN ({ids}) {row}",
+            f"SELECT _source, _id FROM catchment.early {sql.EARLY} WHERE table_name = ? AND _id IN ({ids}) {row}",
             [shape.table, *values],
         ).fetchall()
     return set(found)
@@ -171,7 +185,7 @@ def _json(raw: msgspec.Raw | None) -> str | None:
     return None if text == "null" else text
 
 
-def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str) -> int:
+def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str | None) -> int:
     """Dead letters that are not there yet."""
     if not dead:
         return 0
@@ -205,31 +219,46 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
     return len(fresh)
 
 
-def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead: int) -> None:
+def _unentered(cursor: duckdb.DuckDBPyConnection, batch: Batch, past_ledger: bool) -> Sequence[str]:
+    """The files that the ledger lacks: of several loaded together it may have some."""
+    if len(batch.names) == 1 and not past_ledger:
+        return batch.names  # or nothing would have been loaded
+    known = in_ledger(cursor, batch.table, batch.names)
+    return [name for name in batch.names if name not in known]
+
+
+def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, names: Sequence[str], inserted: int, dead: int) -> None:
     """One entry a file; the counts stand with the first, the others were loaded with it."""
     duplicates = batch.record_count - len(batch.dead) - inserted
-    first, *others = batch.names
+    first, *others = names
     span = (batch.first_received_at, batch.last_received_at)
-    entries = [(first, batch.table, batch.record_count, inserted, duplicates, dead, *span)]
-    entries += [(name, batch.table, 0, 0, 0, 0, *span) for name in others]
+    entries = [(first, sql.batch_id(first), batch.table, batch.record_count, inserted, duplicates, dead, *span)]
+    entries += [(name, sql.batch_id(name), batch.table, 0, 0, 0, 0, *span) for name in others]
     cursor.execute(
-        "INSERT INTO catchment.ledger VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, now())"] * len(entries)),
+        "INSERT INTO catchment.ledger VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, now())"] * len(entries)),
         [value for entry in entries for value in entry],
     )
 
 
 def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> bool:
     """Whether the ledger has this table's batch of every one of these files."""
+    return in_ledger(cursor, table, names) >= set(names)
+
+
+def in_ledger(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> set[str]:
+    """Of these files, those whose batch of this table is in the ledger."""
+    if not names:
+        return set()
     known = cursor.execute(
-        "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
+        "SELECT batch FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
         "AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))",
         {"table": table, "low": min(names), "high": max(names), "names": list(names)},
-    ).fetchone()
-    return known is not None and known[0] == len(set(names))
+    )
+    return {name for (name,) in known.fetchall()}
 
 
-def _batch_name(batch: Batch) -> str | None:
-    return batch.names[0] if batch.names else None
+def _batch_id(batch: Batch) -> str | None:
+    return sql.batch_id(batch.names[0]) if batch.names else None
 
 
 def _count(result: duckdb.DuckDBPyConnection) -> int:

@@ -288,10 +288,12 @@ def explained(error: Exception) -> CatchmentError:
         return _not_reading("a statement that writes")
     if "file system operations are disabled" in message:
         return UsageError(_short(message), "a query reads tables, and the files of the archive")
-    if "to type DECIMAL(38,0) failed" in message:
+    if "to DECIMAL(38,0)" in message:
         return UsageError(_short(message), "CAST it to VARCHAR or DOUBLE: Arrow's integers end at 38 digits")
     if "No space left" in message:
         return StorageError(_short(message), "free some space: a large sort or join is kept on disk meanwhile")
+    if message.startswith("Catalog Error: Table with name"):
+        return UsageError(_short(message), "catchment status lists the tables")
     if message.startswith("Out of Memory"):
         return UsageError(
             _short(message), "fewer rows or columns; memory for queries is `memory_limit` of the warehouse"

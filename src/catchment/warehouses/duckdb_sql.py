@@ -6,6 +6,7 @@ Identifiers are quoted by `name`, texts by `text`; values travel as parameters w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -18,8 +19,8 @@ CREATE SCHEMA IF NOT EXISTS catchment;
 CREATE TABLE IF NOT EXISTS catchment.format (version INTEGER NOT NULL);
 -- One row a batch loaded, written with its rows. No index: names sort by time, so zone maps find them.
 CREATE TABLE IF NOT EXISTS catchment.ledger (
-    batch VARCHAR NOT NULL, table_name VARCHAR NOT NULL, records BIGINT NOT NULL, inserted BIGINT,
-    duplicates BIGINT, dead BIGINT, first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ,
+    batch VARCHAR NOT NULL, batch_id VARCHAR NOT NULL, table_name VARCHAR NOT NULL, records BIGINT NOT NULL,
+    inserted BIGINT, duplicates BIGINT, dead BIGINT, first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ,
     loaded_at TIMESTAMPTZ NOT NULL
 );
 -- The deleted keys of mirrored tables, so that an older version arriving later brings nothing back.
@@ -57,6 +58,9 @@ CREATE OR REPLACE VIEW catchment.open_dead_letters AS
 DEAD_LETTER_FIELDS = ("table_name", "reason", "detail", "origin", "record_source", "record_id", "bytes")
 CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id")
 
+NEW, OLD, EARLY = '"new row"', '"old row"', '"early row"'
+"""Aliases that no column can have: DuckDB would take `s.id` for a field `id` of a JSON column `s`."""
+
 _TYPES = {
     "boolean": "BOOLEAN",
     "bigint": "BIGINT",
@@ -65,6 +69,12 @@ _TYPES = {
     "varchar": "VARCHAR",
     "json": "JSON",
 }
+
+
+def batch_id(batch: str) -> str:
+    """What a row's `_batch` says of the archive file it came in: 12 characters, which DuckDB keeps in place, where
+    63 in each row would be a tenth of what is written. `catchment.ledger` has it beside the file's name."""
+    return hashlib.sha256(batch.encode()).hexdigest()[:12]
 
 
 def name(identifier: str) -> str:
@@ -126,76 +136,90 @@ def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:
         columns |= {"key": "VARCHAR", "op": "VARCHAR", "version": "VARCHAR"}
     spec = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
     files = "[" + ", ".join(map(text, paths)) + "]"
-    return f"read_json({files}, format = 'newline_delimited', columns = {{{spec}}})"
+    return f"read_json({files}, format = 'newline_delimited', hive_partitioning = false, columns = {{{spec}}})"
 
 
 _READ_AS = {"timestamptz": "VARCHAR"}
-"""DuckDB's reader cuts a seventh fractional digit in silence; `_value` does not."""
+"""DuckDB's reader cuts a seventh fractional digit in silence and takes more than RFC 3339; `_value` does not."""
+
+_EARLIEST = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
+_LATEST = "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+_STRICT_MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)"
 
 
 def _value(column: Column, field: str) -> str:
-    value = f"s.data.{name(field)}"
+    value = f"{NEW}.data.{name(field)}"
     if column.type == "timestamptz":
+        # The guard has seen a time with a zone: of such the first condition holds for the strict ones in UTC alone,
+        # and costs a tenth of the pattern.
+        moment = f"{value}::TIMESTAMPTZ"
         return (
-            f"CASE WHEN length({value}) > 27 AND regexp_matches({value}, '\\.\\d{{7}}') "
-            f"THEN error('a seventh fractional digit') ELSE {value}::TIMESTAMPTZ END"
+            f"CASE WHEN {value} IS NULL OR strlen({value}) <= 27 AND suffix({value}, 'Z') AND contains({value}, 'T') "
+            f"OR regexp_full_match({value}, {text(_STRICT_MOMENT)}) AND {moment} BETWEEN {_EARLIEST} AND {_LATEST} "
+            f"THEN {moment} ELSE error('not RFC 3339 to the microsecond, of the years 1 to 9999') END"
         )
     return value
 
 
 def read_columns(shape: Shape, *, prepared: bool) -> str:
-    """What to select from `read_files` AS s, named as in the loaded table."""
+    """What to select from `read_files` AS NEW, named as in the loaded table."""
     data = "".join(
         f", {_value(column, column.name if prepared else column.field)} AS {name(column.name)}"
         for column in shape.columns
     )
-    keyed = ", s.version AS _version, s.key AS _key" if shape.key else ""
+    keyed = f", {NEW}.version AS _version, {NEW}.key AS _key" if shape.key else ""
     return (
-        "s.id AS _id, s.received_at AS _received_at, s.source AS _source, $batch AS _batch, now() AS _loaded_at, "
-        f"s.rescued AS _rescued{keyed}{data}"
+        f"{NEW}.id AS _id, {NEW}.received_at AS _received_at, {NEW}.source AS _source, $batch AS _batch, "
+        f"now() AS _loaded_at, {NEW}.rescued AS _rescued{keyed}{data}"
     )
 
 
 def is_new(table: str, search_from: datetime, *, early: bool, exact: bool) -> str:
-    """The condition on a row `s` (_source, _id) that no copy of it stands in the table.
+    """The condition on a row NEW (source, id) that no copy of it stands in the table.
 
     `early` says that the table has entries in `catchment.early`; `exact` believes them only where the row they
     point at is there.
     """
     target = table_name(table)
     condition = (
-        f"NOT EXISTS (SELECT 1 FROM {target} x WHERE x._id = s.id AND x._source = s.source "
-        f"AND x._received_at >= {moment(search_from)})"
+        f"NOT EXISTS (SELECT 1 FROM {target} {OLD} WHERE {OLD}._id = {NEW}.id AND {OLD}._source = {NEW}.source "
+        f"AND {OLD}._received_at >= {moment(search_from)})"
     )
     if early:
         row = (
-            f" JOIN {target} y ON y._id = e._id AND y._source = e._source AND y._received_at = e._received_at"
+            f" JOIN {target} {OLD} ON {OLD}._id = {EARLY}._id AND {OLD}._source = {EARLY}._source "
+            f"AND {OLD}._received_at = {EARLY}._received_at"
             if exact
             else ""
         )
         condition += (
-            f" AND NOT EXISTS (SELECT 1 FROM catchment.early e{row} WHERE e.table_name = {text(table)} "
-            "AND e._id = s.id AND e._source = s.source)"
+            f" AND NOT EXISTS (SELECT 1 FROM catchment.early {EARLY}{row} "
+            f"WHERE {EARLY}.table_name = {text(table)} AND {EARLY}._id = {NEW}.id AND {EARLY}._source = {NEW}.source)"
         )
     return condition
 
 
 def insert_new(shape: Shape, relation: str, condition: str, *, prepared: bool, distinct: bool) -> str:
     """Insert the rows of `relation` (record files) that are new; of copies among them, the earliest."""
-    once = "" if distinct else " QUALIFY row_number() OVER (PARTITION BY s.source, s.id ORDER BY s.received_at) = 1"
+    once = (
+        ""
+        if distinct
+        else f" QUALIFY row_number() OVER (PARTITION BY {NEW}.source, {NEW}.id ORDER BY {NEW}.received_at) = 1"
+    )
     return (
         f"INSERT INTO {table_name(shape.table)} BY NAME "
-        f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} s WHERE {condition}{once}"
+        f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} {NEW} WHERE {condition}{once}"
     )
 
 
 def insert_early(shape: Shape, relation: str) -> str:
     """Point at the rows of `relation` that were stamped before their own not_before."""
     return (
-        f"INSERT INTO catchment.early SELECT {text(shape.table)}, s.source, s.id, min(s.received_at) "
-        f"FROM {relation} s WHERE s.not_before > s.received_at AND EXISTS (SELECT 1 FROM "
-        f"{table_name(shape.table)} x WHERE x._id = s.id AND x._source = s.source "
-        "AND x._received_at = s.received_at) GROUP BY s.source, s.id"
+        f"INSERT INTO catchment.early "
+        f"SELECT {text(shape.table)}, {NEW}.source, {NEW}.id, min({NEW}.received_at) FROM {relation} {NEW} "
+        f"WHERE {NEW}.not_before > {NEW}.received_at AND EXISTS (SELECT 1 FROM {table_name(shape.table)} {OLD} "
+        f"WHERE {OLD}._id = {NEW}.id AND {OLD}._source = {NEW}.source AND {OLD}._received_at = {NEW}.received_at) "
+        f"GROUP BY {NEW}.source, {NEW}.id"
     )
 
 
@@ -224,5 +248,5 @@ def replace_by_winners(shape: Shape, *, prepared: bool) -> tuple[str, ...]:
         f"INSERT INTO catchment.tombstones SELECT {text(shape.table)}, key, version, id FROM winners "
         "WHERE op = 'delete'",
         f"INSERT INTO {table} BY NAME SELECT {read_columns(shape, prepared=prepared)} "
-        "FROM winners s WHERE s.op <> 'delete'",
+        f"FROM winners {NEW} WHERE {NEW}.op <> 'delete'",
     )

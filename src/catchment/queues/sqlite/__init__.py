@@ -1,8 +1,9 @@
 """The embedded queue: SQLite files in a folder of the project, one for each publishing process.
 
 Writers never wait for each other; threads of one process share a commit. The one consumer keeps what it has
-acknowledged in a file of its own. `files` says what lies in the folder, `publisher` and `writer` write,
-`consumer`, `reader` and `positions` read and acknowledge, `measure` counts.
+acknowledged in a file of its own. `files` says what lies in the folder, `lock` who may write there, `faults` what
+errors mean; `publisher` and `writer` write; `consumer`, `reader` and `positions` read and acknowledge; `measure`
+counts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from msgspec import Meta
 
 from catchment.errors import StorageError
 from catchment.queues import Delivery, QueueStats
-from catchment.queues.sqlite import files, measure
+from catchment.queues.sqlite import faults, files, measure
 from catchment.queues.sqlite.consumer import Consumer
 from catchment.queues.sqlite.measure import Room
 from catchment.queues.sqlite.publisher import Publisher
@@ -97,7 +98,7 @@ class SqliteQueue:
     def _open_folder(self) -> None:
         if self._closed:
             raise StorageError(f"the queue in {self.folder} has been closed in this process", "open another one")
-        with files.storage_errors(self.folder):
+        with faults.storage_errors(self.folder):
             files.make_folder(self.folder)
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from catchment.errors import StorageError
 from catchment.queues import Delivery, Message
-from catchment.queues.sqlite import files
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite import faults, files
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 from catchment.queues.sqlite.positions import Positions, Span
 from catchment.queues.sqlite.reader import Part, Reader
 
@@ -69,7 +70,7 @@ class Consumer:
         # Files of each publisher in the order written; the publisher whose turn is next comes first.
         self._publishers: dict[str, list[Reader]] = {}
         self._names: set[FileName] = set()
-        with files.storage_errors(folder):
+        with faults.storage_errors(folder):
             self._folder_lock = self._take_folder()
             try:
                 self._folder_lock.write(f"process {os.getpid()}\n")
@@ -95,7 +96,7 @@ class Consumer:
         """As `Queue.receive`."""
         deadline_s = time.monotonic() + wait_s
         while not self._closed.is_set():
-            with self._lock, files.storage_errors(self._folder):
+            with self._lock, faults.storage_errors(self._folder):
                 delivery = self._take(max_bytes)
             if delivery is not None:
                 self._pause_s = _SHORTEST_PAUSE_S
@@ -188,7 +189,7 @@ class Consumer:
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """As `Queue.ack`."""
-        with self._lock, files.storage_errors(self._folder):
+        with self._lock, faults.storage_errors(self._folder):
             receipts = self._outstanding.intersection(delivery.receipt for delivery in deliveries)
             parts = [part for receipt in receipts for part in receipt.parts]
             if not parts:

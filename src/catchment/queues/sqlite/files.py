@@ -1,4 +1,4 @@
-"""The files of the embedded queue: their names, locks and format, and what their errors mean.
+"""The files of the embedded queue: their names and format, how they come and go.
 
     <publisher>-<number>.db         messages of one publisher, in SQLite's WAL mode (with its -wal and -shm)
     <publisher>-<number>.lock       flocked by the publisher for as long as it may write to the file
@@ -13,20 +13,20 @@ lock can be had is finished for good: its publisher has gone, or has rotated to 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from catchment.errors import Retry, StorageError
+from catchment.errors import StorageError
+from catchment.queues.sqlite import faults
+from catchment.queues.sqlite.lock import FileLock
 
 FORMAT_VERSION = 1
-BUSY_TIMEOUT_S = 10.0
 BROKEN = "broken"
 CONSUMER_LOCK = "consumer.lock"
 
@@ -42,14 +42,6 @@ CREATE TABLE messages (
     body        BLOB NOT NULL
 )
 """
-_DAMAGE = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-}
-_DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,55 +90,7 @@ def list_folder(folder: Path) -> Listing:
     return Listing(sorted(files), seen.difference(files))
 
 
-class FileLock:
-    """flock on a file of its own. It ends with the process that holds it, however that ends.
-
-    Never on the db itself: closing any descriptor of a file drops the POSIX locks that SQLite holds on it.
-    """
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor: int | None = descriptor
-
-    @classmethod
-    def take(cls, path: Path, *, wait: bool = False) -> FileLock | None:
-        """The lock, or None where somebody else has it and we don't `wait`."""
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except BaseException:
-                os.close(descriptor)
-                raise
-            if _is_same_file(descriptor, path):
-                return cls(path, descriptor)
-            os.close(descriptor)  # whoever had it before us removed it meanwhile
-
-    def release(self) -> None:
-        """Let others have it. Twice does nothing."""
-        if self._descriptor is not None:
-            # In a forked child this closes the copy alone: the parent keeps its lock.
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def write(self, text: str) -> None:
-        """Say in the file who holds it."""
-        assert self._descriptor is not None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode(), 0)
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def connect(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def connect(path: Path, busy_timeout_s: float = faults.BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection to a file that exists. Opening must never make one: it may just have been removed."""
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -302,62 +246,3 @@ def _sync(path: Path, flags: int) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file's content cannot be read, as opposed to a passing trouble."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
-    # Files come into the folder complete, so one without its table has lost it.
-    return code in _DAMAGE or code & 0xFF == sqlite3.SQLITE_CORRUPT or str(error).startswith("no such table")
-
-
-@contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn SQLite's and the system's errors about files in `folder` into ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _from_sqlite(error, folder) from error
-    except OSError as error:
-        raise _from_system(error, folder) from error
-
-
-def _from_sqlite(error: sqlite3.Error, folder: Path) -> StorageError | Retry:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code & 0xFF == sqlite3.SQLITE_FULL:
-        return _no_space(folder)
-    if code & 0xFF in _DENIED:
-        return _denied(folder, str(error))
-    if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return Retry(f"a file of the queue in {folder} stayed locked for {BUSY_TIMEOUT_S:.0f} s", "try again")
-    if is_damage(error):
-        return StorageError(f"a file of the queue in {folder} is damaged: {error}", "check the disk")
-    name = getattr(error, "sqlite_errorname", "")
-    return StorageError(
-        f"the queue in {folder} cannot be used: {error} {name}".rstrip(), "check the disk and its logs"
-    )
-
-
-def _from_system(error: OSError, folder: Path) -> StorageError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _no_space(folder)
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return _denied(folder, error.strerror or str(error))
-    where = error.filename or folder
-    return StorageError(
-        f"the queue in {folder} cannot be used: {error.strerror}: {where}", "check the disk and its logs"
-    )
-
-
-def _no_space(folder: Path) -> StorageError:
-    return StorageError(
-        f"no space is left on the disk of the queue in {folder}; what was published before is safe",
-        "free some space, or give the queue another disk: [queue] path",
-    )
-
-
-def _denied(folder: Path, detail: str) -> StorageError:
-    return StorageError(
-        f"the queue in {folder} cannot be written: {detail}",
-        "let this user write there, or give the queue another folder: [queue] path",
-    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from catchment.errors import QueueFull
 from catchment.queues import QueueStats
-from catchment.queues.sqlite import files, positions
+from catchment.queues.sqlite import faults, files, positions
 from catchment.queues.sqlite.positions import Span
 
 _MAX_STEP_BYTES = 16 * 1024 * 1024
@@ -22,7 +22,7 @@ def stats(folder: Path) -> QueueStats:
     """What was published to `folder` and not acknowledged, by whichever process. Reads three rows a file."""
     if not folder.exists():
         return QueueStats(0, 0, 0.0)
-    with files.storage_errors(folder):
+    with faults.storage_errors(folder):
         # Positions first: what is acknowledged meanwhile still counts, rather than counting below zero.
         acked = positions.read_file(folder)
         waiting = [_waiting(name.path(folder), acked.get(str(name), [])) for name in files.list_folder(folder).files]
@@ -49,7 +49,7 @@ def _waiting(path: Path, acked: Sequence[Span]) -> tuple[int, int, int | None]:
             first = db.execute("SELECT enqueued_at FROM messages WHERE id = ?", (first_id,)).fetchone()
             return messages, size_bytes, first[0] if first else None
     except sqlite3.DatabaseError as error:
-        if files.is_damage(error) or not path.exists():
+        if faults.is_damage(error) or not path.exists():
             return 0, 0, None  # the consumer deals with damage, and tells of it
         raise
 
@@ -91,7 +91,7 @@ class Room:
     def _has_taken(self, size_bytes: int) -> bool:
         with self._lock:
             if self._allowed_bytes <= 0:
-                with files.storage_errors(self._folder):
+                with faults.storage_errors(self._folder):
                     self._allowed_bytes = self._look()
             if self._allowed_bytes <= 0:
                 return False

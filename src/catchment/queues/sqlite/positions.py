@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from catchment.queues.sqlite import files
+from catchment.queues.sqlite import faults, files
 
 POSITIONS = "positions.db"
 _SCHEMA = """
@@ -75,7 +75,7 @@ class Positions:
             self._db = self._open()
             self._acked = read(self._db)
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
             aside = files.set_aside(self._path)
             _log.error(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catchment.errors import CatchmentError, Malformed, Retry, StorageError
-from catchment.queues.sqlite import files
+from catchment.queues.sqlite import faults
 from catchment.queues.sqlite.files import FileName
 from catchment.queues.sqlite.writer import Writer
 
@@ -74,7 +74,7 @@ class Publisher:
         try:
             with self._committing:
                 self._close_to_joiners(group)
-                with files.storage_errors(self._folder):
+                with faults.storage_errors(self._folder):
                     self._commit(group.messages)
             group.error = None
         except (StorageError, Retry) as error:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from catchment.queues import Message
-from catchment.queues.sqlite import files
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite import faults, files
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 from catchment.queues.sqlite.positions import Span
 
 _STEPS = [2**power for power in range(21)]
@@ -30,17 +31,24 @@ class Part:
     """What one `read` took: messages in order, and the row ids that acknowledging them acknowledges."""
 
     messages: list[Message] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
     bytes: int = 0
+    _closed: list[Span] = field(default_factory=list)
+    _first: int = 0
+    _last: int = -2
 
     def add(self, row_id: int, message: Message) -> None:
         """Take one more message, in order of ids."""
         self.messages.append(message)
         self.bytes += len(message.body)
-        if self.spans and self.spans[-1].last == row_id - 1:
-            self.spans[-1] = Span(self.spans[-1].first, row_id)
-        else:
-            self.spans.append(Span(row_id, row_id))
+        if row_id != self._last + 1:
+            self._closed = self.spans
+            self._first = row_id
+        self._last = row_id
+
+    @property
+    def spans(self) -> list[Span]:
+        """The row ids."""
+        return [*self._closed, Span(self._first, self._last)] if self._last >= 0 else []
 
 
 class Reader:
@@ -66,6 +74,9 @@ class Reader:
         self._next_id = 1
         self._acked = [*acked, Span(_END_ID, _END_ID)]
         self._db: sqlite3.Connection | None = None
+        self._prefix = f"{name}/"
+        self._enqueued = (-1, _EPOCH)
+        """The last time read, as in the file and as a datetime: messages of one commit share it."""
 
     @property
     def is_drained(self) -> bool:
@@ -127,7 +138,7 @@ class Reader:
                 if not self.path.exists():
                     self._give_up_on_removed()
                     return
-                if not files.is_damage(error):
+                if not faults.is_damage(error):
                     raise
                 self._note_damage(error)
             found = self._behind_damage(first, last)
@@ -145,7 +156,7 @@ class Reader:
                 if message := self._lookup(db, row_id):
                     return row_id, message
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
             # Not even its header can be read, which has been told.
         return None
@@ -155,7 +166,7 @@ class Reader:
         try:
             return int(db.execute("SELECT max(id) FROM messages").fetchone()[0] or 0)
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
         return max((row_id for row_id in (first + step for step in _STEPS) if self._lookup(db, row_id)), default=0)
 
@@ -164,7 +175,7 @@ class Reader:
         try:
             row = db.execute(_SELECT_ONE, (row_id,)).fetchone()
         except sqlite3.DatabaseError as error:
-            if not files.is_damage(error):
+            if not faults.is_damage(error):
                 raise
             return None
         return self._message(*row) if row else None
@@ -173,7 +184,9 @@ class Reader:
         """The message of a row; None where damage has left something else in it."""
         if isinstance(enqueued_at, int) and isinstance(body, bytes):
             try:
-                return Message(body, f"{self.name}/{row_id}", _EPOCH + timedelta(microseconds=enqueued_at))
+                if enqueued_at != self._enqueued[0]:
+                    self._enqueued = enqueued_at, _EPOCH + timedelta(microseconds=enqueued_at)
+                return Message(body, self._prefix + str(row_id), self._enqueued[1])
             except OverflowError:
                 pass
         self.is_damaged = True

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from catchment.queues.sqlite import files
-from catchment.queues.sqlite.files import FileLock, FileName
+from catchment.queues.sqlite.files import FileName
+from catchment.queues.sqlite.lock import FileLock
 
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 _RETRY_BYTES = 1024 * 1024

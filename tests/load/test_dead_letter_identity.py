@@ -1,0 +1,28 @@
+"""A record that is refused is one dead letter, however often and with whatever stamp it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.load.loading import Rig
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_refused_record_sent_again_is_one_dead_letter_under_its_id(rig: Rig) -> None:
+    """Its data is not to be trusted, its envelope is."""
+    for _ in range(2):
+        rig.now += timedelta(minutes=1)
+        rig.file(b'{"table":"web.event","id":"7","source":"web","data":{"n":1,"n":2}}')
+    assert rig.ask("SELECT table_name, record_source, record_id FROM catchment.dead_letters") == [
+        ("web.event", "web", "7")
+    ]
