@@ -119,11 +119,12 @@ class Supervisor:
     def _await_leftover(self, name: str) -> None:
         """Wait for a service of an earlier `up` that was killed. One that does not stop is somebody else's."""
         began_s = time.monotonic()
-        said = False
+        said = drains = False
         while (state := presence.service(self._runtime, name)) and state.alive:
             waited_s = time.monotonic() - began_s
-            # An orphan begins to drain within milliseconds.
-            if waited_s > (self._patience.leftover_s if state.state == "draining" else 1):
+            # An orphan begins to drain within milliseconds; in its very last ones it shows as something else.
+            drains = drains or state.state == "draining"
+            if waited_s > (self._patience.leftover_s if drains else 1):
                 raise Abort(
                     f"{name} already runs for this project (pid {state.pid or 'unknown'})",
                     f"stop that process first, or leave {name} to it and `run` the others",
