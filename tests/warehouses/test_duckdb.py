@@ -287,21 +287,22 @@ def test_a_schema_may_have_the_name_of_the_file(tmp_path: Path) -> None:
             made.close()
 
 
+def test_no_thread_that_asked_holds_up_a_checkpoint(warehouse: DuckDBWarehouse) -> None:
+    questions: list[Callable[[], object]] = [
+        lambda: warehouse.row_count("catchment.dead_letters", datetime(2000, 1, 1, tzinfo=UTC), 10),
+        lambda: warehouse.ledger(["a"]),
+        warehouse.halts,
+    ]
+    for number, question in enumerate(questions):
+        with ThreadPoolExecutor(1) as asking:  # it stays, and with it the connection it asked by
+            asking.submit(question).result()
+            changes = add(n="bigint") if number == 0 else []
+            load(warehouse, [row(str(number), n=number)], changes, name=str(number))
+            # Raises while a transaction is open; a backup would wait for its end.
+            warehouse._cursor().execute("CHECKPOINT")
+
+
 def test_the_suite_knows_the_protocol() -> None:
     """Every call of it is there."""
     calls = {name for name in vars(Warehouse) if not name.startswith("_")}
     assert {name for name in calls if not hasattr(DuckDBWarehouse, name)} == set()
-
-    def test_no_thread_that_asked_holds_up_a_checkpoint(self, warehouse: DuckDBWarehouse) -> None:
-        questions: list[Callable[[], object]] = [
-            lambda: warehouse.row_count("catchment.dead_letters", datetime(2000, 1, 1, tzinfo=UTC), 10),
-            lambda: warehouse.ledger(["a"]),
-            warehouse.halts,
-        ]
-        for number, question in enumerate(questions):
-            with ThreadPoolExecutor(1) as asking:  # it stays, and with it the connection it asked by
-                asking.submit(question).result()
-                changes = add(n="bigint") if number == 0 else []
-                load(warehouse, [row(str(number), n=number)], changes, name=str(number))
-                # Raises while a transaction is open; a backup would wait for its end.
-                warehouse._cursor().execute("CHECKPOINT")
