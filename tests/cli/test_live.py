@@ -94,7 +94,7 @@ def test_every_format_of_a_query(live: Live, tmp_path: Path) -> None:
     assert cells == [str(big), "0.1", "é,\n☃", '{"a": [1, null]}']
     parquet = tmp_path / "x.parquet"
     assert live.done("query", "--format", "parquet", "--output", parquet, sql) == ""
-    assert duckdb.sql(f"SELECT n FROM '{parquet}'").fetchall() == [(big,)]
+    assert duckdb.execute(f"SELECT n FROM '{parquet}'").fetchall() == [(big,)]
     arrow = tmp_path / "x.arrow"
     live.done("query", "--format", "arrow", "--output", arrow, "SELECT n, x FROM shop.formats")
     with arrow.open("rb") as file:
