@@ -13,6 +13,9 @@ from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
 
 
+MAX_PROJECT_NAME = 100
+
+
 def _check_timezone(name: str) -> None:
     if name == "UTC":
         return
@@ -26,7 +29,9 @@ def _check_timezone(name: str) -> None:
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The project as a whole."""
 
-    name: Annotated[str, Meta(max_length=100, description="What the project is called; empty: as its folder is.")] = ""
+    name: Annotated[
+        str, Meta(max_length=MAX_PROJECT_NAME, description="What the project is called; empty: as its folder is.")
+    ] = ""
     timezone: Annotated[
         str,
         Meta(

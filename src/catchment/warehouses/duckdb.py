@@ -57,10 +57,13 @@ class DuckDBWarehouse:
         self._local = threading.local()
         self._closed = False
         self.set_aside: Path | None = None
-        for each in (self.path.parent, self._tmp):
-            each.mkdir(parents=True, exist_ok=True)
-        for leftover in self._tmp.iterdir():
-            leftover.unlink()
+        try:
+            for each in (self.path.parent, self._tmp):
+                each.mkdir(parents=True, exist_ok=True)
+            for leftover in self._tmp.iterdir():
+                leftover.unlink()
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be used: {error.strerror}", f"ls -ld {folder}") from None
         self._connection = self._open([*readable, self._tmp])
         self._recall()
 
