@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_ARGS ?=
+DEMO_ARGS ?= flights
 ONLY ?=
 PYTEST_ARGS ?=
 
@@ -30,7 +30,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 dev: $(VENV)/.dev $(VENV)/.demo
 
 demo: $(VENV)/.demo
-	$(BIN)/catchment demo flights $(DEMO_ARGS)
+	$(BIN)/catchment demo $(DEMO_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

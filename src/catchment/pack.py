@@ -120,13 +120,24 @@ def decompress(frame: bytes | memoryview) -> bytes:
 
 def build(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> bytes:
     """One pack of these lines, all of `table`, whatever its size; `packs` keeps the bounds."""
-    frame = compress(b"".join([line.text for line in lines]))
-    first, last, not_before = (
-        min(line.received_at for line in lines),
-        max(line.received_at for line in lines),
-        min(line.not_before for line in lines),
+    return bytes(_built(table, lines, batches)[0].raw)
+
+
+def _built(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> tuple[Pack, bytes]:
+    plain = b"".join([line.text for line in lines])
+    frame = compress(plain)
+    received = [line.received_at for line in lines]
+    header = Header(
+        FORMAT_VERSION,
+        table,
+        len(lines),
+        len(frame),
+        min(received),
+        max(received),
+        min([line.not_before for line in lines]),
+        batches,
     )
-    return assemble(Header(FORMAT_VERSION, table, len(lines), len(frame), first, last, not_before, batches), frame)
+    return Pack(header, assemble(header, frame), frame), plain
 
 
 def assemble(header: Header, frame: bytes) -> bytes:
@@ -159,7 +170,12 @@ def is_late(line: Line | Header) -> bool:
 
 
 def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
-    """Packs within the bounds."""
+    for pack, _ in built(table, lines):
+        yield bytes(pack.raw)
+
+
+def built(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
+    """Packs within the bounds, each with its plain lines, in the order of these."""
     start = size = 0
     for end, line in enumerate(lines):
         if end > start and (end - start >= MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
@@ -170,11 +186,11 @@ def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
         yield from _halved(table, lines[start:])
 
 
-def _halved(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
+def _halved(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
     """One pack, or where it compresses badly, its halves."""
-    pack = build(table, lines)
-    if len(pack) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
-        yield pack
+    pack, plain = _built(table, lines)
+    if len(pack.raw) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
+        yield pack, plain
     else:
         middle = len(lines) // 2
         yield from _halved(table, lines[:middle])
@@ -197,7 +213,8 @@ def messages(packed: Iterable[bytes]) -> Iterator[bytes]:
 
 def is_packed(body: bytes | memoryview) -> bool:
     """Whether a message is packs; anything else is plain records, or nothing we know."""
-    return bytes(body[:4]) in {_MAGIC, FRAME_MAGIC}
+    first = body[:4]
+    return first == _MAGIC or first == FRAME_MAGIC  # noqa: PLR1714 - a set would copy a memoryview
 
 
 def read(body: bytes | memoryview) -> Iterator[Pack]:

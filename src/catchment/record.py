@@ -52,7 +52,8 @@ REASONS = {
 """Why something became a dead letter, in one word each."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}\Z")
-_RESERVED = ("catchment.", "information_schema.", "pg_catalog.", "pg_toast.", "system.", "temp.")
+_RESERVED = ("catchment.", "information_schema.", "memory.", "pg_catalog.", "pg_toast.", "system.", "temp.")
+"""The engines' own schemas."""
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):

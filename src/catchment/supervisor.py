@@ -25,13 +25,15 @@ from catchment.child import Child, ChildProcess
 from catchment.errors import Abort, StorageError, UsageError
 from catchment.log import get_log
 from catchment.presence import ServiceState
-from catchment.process import DONE, DRAIN_S, FAILED, WRONG_CONFIGURATION, Wakeups, wakeups
+from catchment.process import DONE, DRAIN_S, FAILED, WRONG_CONFIGURATION, Wakeups, take_parent_fd, wakeups
 
 LOUD_FAILURES: Final = 3
 """So many in a row are no accident."""
 SLOW_START_S: Final = 15.0
 
 _log = get_log("up")
+_PARENT: Final = "parent"
+"""What the selector knows the pipe of our own parent by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Supervisor:
         self._refusal: UsageError | None = None
 
     def run(self) -> int:
-        """Until the first SIGTERM, SIGINT or SIGHUP (drain) or a second one (interrupt); then the exit code.
+        """Until the first SIGTERM, SIGINT or SIGHUP (drain) or a second one (interrupt); then the exit code. Who
+        started us with the read end of a pipe (`process.PARENT_ENV`) drains us by its own end as well.
 
         0: stopped as asked. 1: interrupted, or a child failed to stop in order. Raises `UsageError` when a child
         found its configuration wrong, with what it said, once the others have stopped; `Abort` when another `up`
@@ -97,11 +100,14 @@ class Supervisor:
                 )
             for process in self._children:
                 self._await_leftover(process.name)
+            parent_fd = take_parent_fd()
             # The write end closes on exec: no child holds it, so none keeps another from seeing our end.
             self._life_fd, ours_fd = os.pipe()
             try:
                 with wakeups(signal.SIGCHLD) as self._woken, selectors.DefaultSelector() as self._selector:
                     self._selector.register(self._woken.fd, selectors.EVENT_READ)
+                    if parent_fd is not None:
+                        self._selector.register(parent_fd, selectors.EVENT_READ, _PARENT)
                     self._supervise()
             finally:
                 os.close(ours_fd)
@@ -156,6 +162,10 @@ class Supervisor:
             process = key.data
             if isinstance(process, ChildProcess) and process.output and not process.output.read():
                 self._selector.unregister(process.output.fd)
+            elif process is _PARENT:
+                self._selector.unregister(key.fd)
+                _log.warning("the process that started us has ended")
+                self._signalled()
         for number in self._woken.read():
             if number != signal.SIGCHLD:
                 self._signalled()

@@ -16,7 +16,9 @@ from catchment.load.halts import Halts
 from catchment.load.loader import Loader
 from catchment.load.round import Part, Round
 from catchment.load.sweep import InFlight, Sweep
+from catchment.pack import build
 from catchment.queues import Delivery, Message
+from catchment.record import Line, timestamp
 from catchment.service import Stop
 from catchment.warehouses import Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
@@ -73,3 +75,33 @@ def event(identity: str, table: str = "web.event", **data: Any) -> dict[str, Any
 def columns(rig: Rig, table: str = "web.event") -> dict[str, str]:
     """Field → column type."""
     return {column.field: column.type for column in rig.warehouse.shape(table).columns}
+
+
+def stamped(
+    identity: str,
+    data: bytes = b"{}",
+    *,
+    table: str = "web.event",
+    at_s: float = 0,
+    age_s: float = 60,
+    source: str = "web",
+    extra: bytes = b"",
+) -> Line:
+    """One line of a pack, its `data` as given: received `at_s` seconds after T0, its own time `age_s` before that."""
+    received_at = T0 + timedelta(seconds=at_s)
+    not_before = received_at - timedelta(seconds=age_s)
+    text = b'{"table":"%b","id":"%b","received_at":"%b","not_before":"%b","source":"%b"%b,"data":%b}\n' % (
+        table.encode(),
+        identity.encode(),
+        timestamp(received_at),
+        timestamp(not_before),
+        source.encode(),
+        extra,
+        data,
+    )
+    return Line(table, text, received_at, not_before)
+
+
+def packed(*lines: Line, identity: str | None = "queue/pack") -> Message:
+    """The lines, all of one table, as one pack."""
+    return Message(build(lines[0].table, lines), identity, T0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,37 +40,76 @@ fields = st.one_of(
     text,
 )
 objects = st.dictionaries(fields, values, max_size=5)
-batches = st.lists(st.lists(objects, min_size=1, max_size=4), min_size=1, max_size=4)
+edge = st.dictionaries(st.sampled_from(["$edge", "$ünfit"]), values, max_size=2)
+"""What the edge could not keep in `data`, in fields that nobody else uses."""
+records = st.tuples(objects, st.one_of(st.none(), edge), st.sampled_from(["web", "web", "app"]))
+rounds = st.lists(st.lists(records, min_size=1, max_size=4), min_size=1, max_size=4)
+
+Sent = tuple[dict[str, Any], dict[str, Any] | None, str]
 
 
-@given(batches, st.booleans(), st.integers(1, 80))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_object_is_found_again(rounds: list[list[dict[str, Any]]], packed: bool, copies: int) -> None:
-    """`copies` of each round's objects: few rows and many go different ways."""
+@given(rounds, st.booleans(), st.integers(1, 80))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_object_is_found_again(rounds: list[list[Sent]], packed: bool, copies: int) -> None:
+    """`copies` of each round's records: few rows and many go different ways."""
+    check(rounds, copies, as_messages if packed else as_plain)
+
+
+@st.composite
+def changing_types(draw: st.DrawFn) -> list[list[Sent]]:
+    """One field whose values are of one kind for a while, then of another."""
+    kinds: list[st.SearchStrategy[Any]] = [
+        st.booleans(), st.integers(-5, 5), st.sampled_from([2**53, 2**53 + 1, 2**63, -(2**63)]), st.floats(-9, 9),
+        moments, text, st.dictionaries(text, st.integers(), max_size=2), st.none(),
+    ]  # fmt: skip
+    rounds: list[list[Sent]] = []
+    for _ in range(draw(st.integers(2, 6))):
+        kind = draw(st.sampled_from(kinds))
+        rounds.append([({"a": value}, None, "web") for value in draw(st.lists(kind, min_size=1, max_size=3))])
+    return rounds
+
+
+@given(changing_types(), st.sampled_from([1, 70]))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_field_turns_into_nothing_of_it_is_lost(rounds: list[list[Sent]], copies: int) -> None:
+    check(rounds, copies, as_messages)
+
+
+def check(rounds: list[list[Sent]], copies: int, deliver: Callable[[Rig, list[bytes]], list[Message]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rig = Rig(Path(folder))
         try:
             sent: dict[tuple[str, str], dict[str, Any]] = {}
-            for at, objects_of_round in enumerate(rounds):
+            for at, records_of_round in enumerate(rounds):
                 lines = []
-                for place, data in enumerate(objects_of_round * copies):
+                for place, (data, rescued, source) in enumerate(records_of_round * copies):
                     identity = f"{at}-{place}"
-                    sent["web", identity] = data
-                    lines.append(
-                        msgspec.json.encode({"table": "t.any", "id": identity, "source": "web", "data": data})
-                    )
-                rig.loader.load(rig.put(*(_packed(lines) if packed else [rig.message(*lines)])))
+                    sent[source, identity] = (rescued or {}) | data
+                    record = {"table": "t.any", "id": identity, "source": source, "data": data}
+                    lines.append(msgspec.json.encode(record if rescued is None else {**record, "rescued": rescued}))
+                rig.loader.load(rig.put(*deliver(rig, lines)))
             assert rig.ask("SELECT reason, detail FROM catchment.dead_letters") == []
-            got = content(rig.warehouse, "t.any")
-            assert got == {
-                identity: {field: canonical(_as_read(value)) for field, value in data.items() if value is not None}
-                for identity, data in sent.items()
+            expected = {
+                identity: {field: canonical(_as_read(value)) for field, value in row.items()}
+                for identity, row in sent.items()
             }
+            assert without_nulls(content(rig.warehouse, "t.any")) == without_nulls(expected)
         finally:
             rig.close()
 
 
-def _packed(lines: list[bytes]) -> list[Message]:
+def without_nulls(rows: dict[tuple[str, str], dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """A null is as good as nothing."""
+    return {
+        identity: {field: value for field, value in row.items() if value is not None} for identity, row in rows.items()
+    }
+
+
+def as_plain(rig: Rig, lines: list[bytes]) -> list[Message]:
+    return [rig.message(*lines)]
+
+
+def as_messages(rig: Rig, lines: list[bytes]) -> list[Message]:
     stamp = Stamp(T0, "web")
     return [Message(each) for each in messages(packs("t.any", [stamp.line(decode(line)) for line in lines]))]
 

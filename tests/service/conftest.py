@@ -16,6 +16,7 @@ import pytest
 
 from catchment import presence
 from catchment.presence import ServiceState
+from catchment.process import PARENT_ENV
 
 PROGRAM = Path(__file__).with_name("program.py")
 PATIENCE_S = 30.0
@@ -46,8 +47,10 @@ class Programs:
         self._started: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._pids: set[int] = set()
 
-    def start(self, what: str, *services: str, **env: str) -> subprocess.Popen[bytes]:
-        """`program.py what …`, its output going where `said` finds it."""
+    def start(self, what: str, *services: str, parent_fd: int | None = None, **env: str) -> subprocess.Popen[bytes]:
+        """`program.py what …`, its output going where `said` finds it; `parent_fd` as its parent's pipe."""
+        if parent_fd is not None:
+            env[PARENT_ENV] = str(parent_fd)
         errors = self.runtime / f"stderr-{len(self._started)}"
         with errors.open("wb") as file:
             popen = subprocess.Popen(
@@ -56,6 +59,7 @@ class Programs:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 env={**os.environ, **env},
+                pass_fds=[] if parent_fd is None else [parent_fd],
                 start_new_session=True,
             )
         self._started.append((popen, errors))

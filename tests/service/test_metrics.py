@@ -28,25 +28,27 @@ def test_every_metric_has_a_good_name_and_help() -> None:
 
 
 def test_values_are_exposed() -> None:
+    rounds, loads = value("catchment_rounds_total") or 0, value("catchment_load_seconds_count") or 0
     metrics.rounds.add()
     metrics.rounds.add(2)
     metrics.queue_messages.set(7)
     metrics.queue_bytes.set(None)
     with metrics.load_seconds.time():
         pass
-    assert value("catchment_rounds_total") == 3
+    assert value("catchment_rounds_total") == rounds + 3
     assert value("catchment_queue_messages") == 7
     assert str(value("catchment_queue_bytes")) == "nan"
-    assert value("catchment_load_seconds_count") == 1
+    assert value("catchment_load_seconds_count") == loads + 1
 
 
 def test_tables_beyond_the_cap_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_tables", set())
+    others = value('catchment_records_loaded_total{table="(other)"}') or 0
     for number in range(metrics.MAX_TABLES + 50):
         metrics.records_loaded.add(2, table=f"cap.t{number}")
     assert value('catchment_records_loaded_total{table="cap.t0"}') == 2
     assert value(f'catchment_records_loaded_total{{table="cap.t{metrics.MAX_TABLES}"}}') is None
-    assert value('catchment_records_loaded_total{table="(other)"}') == 100
+    assert value('catchment_records_loaded_total{table="(other)"}') == others + 100
 
 
 def test_first_values_from_many_threads_are_all_counted() -> None:

@@ -132,11 +132,22 @@ def test_nothing_is_orphaned_when_the_supervisor_is_killed(programs: Programs) -
     assert sorted(programs.file("drained").split()) == ["collect", "load", "serve"]
 
 
+def test_the_end_of_who_started_it_drains_it(programs: Programs) -> None:
+    read, write = os.pipe()
+    up = programs.start("up", "collect=plain", "load=plain", parent_fd=read)
+    os.close(read)
+    pids = programs.ready("collect", "load")
+    os.close(write)  # as the kernel does, however a process ends
+    assert up.wait(PATIENCE_S) == 0
+    assert programs.file("drained").split() == ["collect", "load"]
+    assert not any(map(runs, pids))
+
+
 @pytest.mark.parametrize(("mode", "env"), [("hung", {}), ("plain", {"HANG_AFTERWARDS": "1"})])
 def test_an_orphan_that_does_not_end_is_ended_within_its_bound(
     programs: Programs, mode: str, env: dict[str, str]
 ) -> None:
-    up = programs.start("up", f"load={mode}", **env)
+    up = programs.start("up", f"load={mode}", parent_fd=None, **env)
     [load] = programs.ready("load")
     up.kill()
     until(lambda: not runs(load), "the orphan to end")

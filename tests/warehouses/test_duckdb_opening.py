@@ -24,7 +24,7 @@ def put(folder: Path) -> Path:
 
 def test_a_setting_that_is_wrong_is_not_the_files_fault(tmp_path: Path) -> None:
     path = put(tmp_path)
-    with pytest.raises(UsageError, match="does not open with these settings: Parser Error"):
+    with pytest.raises(UsageError, match="Parser Error: Memory must have a number"):
         DuckDBWarehouse(Config(memory_limit="much"), tmp_path)
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("FROM kept").fetchall() == [(1,)]

@@ -22,6 +22,7 @@ COMPLETE_VARIABLE = "_CATCHMENT_COMPLETE"
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("catchment.cli.init:init", "Make an empty project."),
+    "demo": ("catchment.cli.demo:demo", "See it work on real data."),
     "up": ("catchment.cli.up:up", "Run everything, embedded."),
     "run": ("catchment.cli.run:run", "Run one or more services in this process."),
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),

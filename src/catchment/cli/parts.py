@@ -69,6 +69,18 @@ def archive_folder(archive: Archive) -> Path:
     return Path(archive.url("name")).parent
 
 
+def is_all_loaded(project: Project) -> bool:
+    """Whether everything queued and archived so far is in the warehouse."""
+    with contextlib.closing(project.queue.open()) as queue:
+        if queue.stats().messages:
+            return False
+    remote = find(project.runtime)
+    if remote is None:
+        return False
+    with contextlib.closing(remote):
+        return unloaded_batches(project.archive.open(), remote) == 0
+
+
 def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
     """Batches under `incoming/` that the ledger lacks."""
     return sum(file.batches - len(has) for file, has in _not_in_full(archive, warehouse))

@@ -12,7 +12,6 @@ from msgspec import Meta
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
 
-
 MAX_PROJECT_NAME = 100
 
 

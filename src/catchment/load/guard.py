@@ -6,6 +6,7 @@ pack's bytes. A pack that fits is loaded as it lies; one that does not is `prepa
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ import msgspec
 from catchment.errors import Malformed
 from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type
 
-_DIGITS_AND_POINTS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte if byte in b".:" else 0x20 for byte in range(256))
-_SEVENTH_DIGIT = b":00.0000000"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What msgspec raises for bytes that are no record: also of no UTF-8, nested too deep, of a time before year 1."""
+
+MAX_NULL_FIELDS = 200
+"""A table's fields of nulls alone that are remembered; a record with more of them is looked at by itself."""
 
 _id = attrgetter("id")
 _source = attrgetter("source")
@@ -67,8 +71,9 @@ class Memory:
     def learn_null(self, table: str, fields: frozenset[str]) -> None:
         with self._lock:
             known = self.of(table)
-            nameable = frozenset(filter(is_nameable, fields))
-            self._tables[table] = TableMemory(known.always_null | nameable, known.unwidenable)
+            always_null = known.always_null.union(filter(is_nameable, fields))
+            if len(always_null) <= MAX_NULL_FIELDS:
+                self._tables[table] = TableMemory(always_null, known.unwidenable)
 
     def learn_unwidenable(self, table: str, column: str) -> None:
         with self._lock:
@@ -88,7 +93,7 @@ def look(plain: bytes, shape: Shape, memory: TableMemory) -> Sight | None:
     unmapped = memory.always_null - {column.field for column in shape.columns}
     try:
         records = decoder(shape, unmapped)(plain)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return sight(records, shape.version) if records else None
 
@@ -149,38 +154,73 @@ def has_nul(plain: bytes) -> bool:
     return b"\\" in plain and b"\\u0000" in plain
 
 
-def has_seventh_digit(plain: bytes) -> bool:
-    """Whether a time may have a seventh fractional digit, which msgspec and DuckDB would cut in silence. Too
-    slow for every pack: DuckDB checks what it reads from files (`duckdb_sql.read_columns`)."""
-    return _SEVENTH_DIGIT in plain.translate(_DIGITS_AND_POINTS)
+def is_plainly_sound(line: bytes, record: Any) -> bool:
+    """Whether it is clear, without reading the line once more, that `strictly` would find nothing.
+
+    `record` is the line decoded, with raw values in `data` and `rescued`. Counting quotes tells of doubled keys:
+    each field that was taken accounts for so many, and another of its name would bring more.
+    """
+    if b"\\" in line:
+        return False
+    try:
+        if not line.decode().isprintable():
+            return False
+    except UnicodeDecodeError:
+        return False
+    quotes = 22  # six keys and five strings of the envelope
+    for fields in (record.data, record.rescued or {}):
+        quotes += 2 * len(fields)
+        for value in fields.values():
+            quotes += bytes(value).count(b'"')
+    if record.key:
+        quotes += 4 + 2 + 2 * len(record.key) + 4
+    if record.rescued is not None:
+        quotes += 2
+    return line.count(b'"') == quotes
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object, with every key it names."""
 
 
 def strictly(line: bytes) -> None:
-    """Find in one line what loads wrong or not at all: duplicate keys of the envelope or of `data`, NUL, half a
-    surrogate pair.
+    """Find in one line what loads wrong or not at all: a key named twice by the record, its `data` or `rescued`
+    (deeper down JSON is kept as its text, doubled keys and all), NUL, half a surrogate pair, what is no JSON.
 
     Raises `Malformed`. Slow: for the few lines that nothing else vouches for.
     """
-    import json
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise Malformed("duplicate-key", repr(next(name for name in names if names.count(name) > 1)))
-        return found
-
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise Malformed("invalid-utf8", f"byte {error.start}") from None
-    if "\\u" in text or '"' in text:
-        try:
-            value = json.loads(text, object_pairs_hook=once)
-        except (ValueError, RecursionError) as error:
-            raise Malformed("not-json", str(error)) from None
-        if "\\u" in text:
-            _check_strings(value)
+    try:
+        # Numbers as text: some are longer than Python turns into an int.
+        value = json.loads(
+            text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        raise Malformed("too-deep", "objects and arrays nested too deep to be read") from None
+    except ValueError as error:
+        raise Malformed("not-json", str(error)) from None
+    if isinstance(value, _Pairs):
+        _check_once(value)
+        for name, inner in value:
+            if name in {"data", "rescued"} and isinstance(inner, _Pairs):
+                _check_once(inner)
+    if "\\u" in text:
+        _check_strings(value)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _check_once(pairs: _Pairs) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise Malformed("duplicate-key", repr(name))
+        seen.add(name)
 
 
 def _check_strings(value: object) -> None:
@@ -192,8 +232,8 @@ def _check_strings(value: object) -> None:
                     raise Malformed("nul", "a string holds NUL, which no warehouse keeps")
                 if any("\ud800" <= character <= "\udfff" for character in found):
                     raise Malformed("lone-surrogate", "a string holds half of a surrogate pair")
-            case dict(found):
-                stack += found.keys()
-                stack += found.values()
+            case _Pairs() as pairs:
+                for pair in pairs:
+                    stack += pair
             case list(found):
                 stack += found

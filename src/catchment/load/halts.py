@@ -4,8 +4,8 @@ rather than fill the dead letters. What was archived waits there until `dead-let
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from catchment.load.config import LoadConfig
 from catchment.load.files import Incoming, parse
@@ -36,17 +36,14 @@ class Halts:
                     self._lately.pop(table, None)
             self._halts = halts
 
-    def holds(self, table: str, name: str) -> bool:
-        """Whether a table's part in this archive file has to wait."""
+    def holds(self, table: str) -> bool:
+        """Whether what the archive has of a table has to wait."""
         halt = self._halts.get(table)
         return halt is not None and halt.resumed_at is None
 
     def allow(self, batch: Batch) -> bool:
         """Whether a batch may load, given what it rejects; halts its table if not."""
-        if not batch.dead:
-            return True
-        halt = self._halts.get(batch.table)
-        if halt is not None and halt.resumed_at is not None and _archived_before(batch, halt.resumed_at):
+        if not batch.dead or self._is_pardoned(batch.table, batch.names):
             return True
         records, dead = self._lately.get(batch.table, (0, 0))
         records, dead = records + batch.record_count, dead + len(batch.dead)
@@ -65,7 +62,9 @@ class Halts:
         return False
 
     def note(self, loaded: Loaded) -> None:
-        """Remember what a batch rejected."""
+        """Remember what a batch rejected, unless somebody has seen it and let it pass."""
+        if self._is_pardoned(loaded.table, loaded.names):
+            return
         with self._lock:
             records, dead = self._lately.get(loaded.table, (0, 0))
             if records > _FORGET_AFTER_RECORDS:
@@ -77,7 +76,13 @@ class Halts:
         """The tables halted now."""
         return [halt for halt in self._halts.values() if halt.resumed_at is None]
 
-
-def _archived_before(batch: Batch, moment: datetime) -> bool:
-    files = [parse(name) for name in batch.names]
-    return all(not isinstance(file, Incoming) or file.archived_at <= moment for file in files)
+    def _is_pardoned(self, table: str, names: Sequence[str]) -> bool:
+        """Whether these files pass whatever is rejected: archived before the table was resumed, or rewritten, and
+        so loaded in full once."""
+        halt = self._halts.get(table)
+        resumed_at = halt.resumed_at if halt is not None else None
+        files = [parse(name) for name in names]
+        return all(
+            not isinstance(file, Incoming) or (resumed_at is not None and file.archived_at <= resumed_at)
+            for file in files
+        )

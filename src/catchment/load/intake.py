@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import Retry
+from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.round import Look, Part, Round
 from catchment.log import get_log
@@ -18,6 +19,7 @@ from catchment.queues import Queue
 from catchment.service import Stop
 
 _log = get_log("load")
+_T = TypeVar("_T")
 
 _RECEIVE_BYTES = 8_000_000
 _IDLE_WAIT_S = 0.5
@@ -38,45 +40,74 @@ class Intake:
     hand_over: Callable[[list[Part]], None]
     """Takes the parts of a round that is archived and acknowledged."""
     source: str = "queue"
+    trouble: str = ""
+    """What keeps it from receiving or archiving at the moment."""
 
     def run(self, stop: Stop) -> None:
-        """Until draining; the round that is open then is archived and acknowledged like any other."""
-        pause_s = 0.0
-        while not stop.draining:
-            try:
-                self._one(stop)
-                pause_s = 0.0
-            except Retry as error:
-                pause_s = min(max(1.0, pause_s * 2), _LONGEST_PAUSE_S)
-                _log.warning("receiving or archiving failed; going on", again_in_s=pause_s, exc=error)
-                stop.wait(pause_s)
+        """Until draining; the round that is open then is archived and acknowledged like any other.
 
-    def _one(self, stop: Stop) -> None:
-        open_round = Round(self.look, self.source, self.config.dedupe_window)
+        A round is held until it is archived, however long that takes: a full disk is no reason to end a process
+        that answers queries. Raises `StorageError` of the queue alone.
+        """
+        while not stop.draining:
+            taken = self._patiently(stop, lambda: self._take_in(stop), Retry)
+            if taken is not None:
+                self._finish(taken, stop)
+
+    def _take_in(self, stop: Stop) -> Round | None:
+        """Receive until the round is full; None if nothing came. An error ends a round that has begun, since
+        what it holds is delivered to nobody else."""
         first = self.queue.receive(_RECEIVE_BYTES, _IDLE_WAIT_S)
         if first is None:
-            return
+            return None
+        taken = Round(self.look, self.source, self.config.dedupe_window)
         opened_s = time.monotonic()
         age_s = self.age_s()
-        open_round.add(first)
+        taken.add(first)
         is_behind = first.bytes >= _RECEIVE_BYTES // 2
-        while open_round.rows < self.config.max_rows and open_round.received_bytes < self.config.max_bytes:
+        while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
             # Where more waits than one receive takes, a full round drains it faster than a young one.
             closes_at_s = opened_s + (max(age_s, _BEHIND_AGE_S) if is_behind else age_s)
             wait_s = closes_at_s - time.monotonic()
             if wait_s <= 0 or stop.draining:
                 break
-            room = min(_RECEIVE_BYTES, max(1, self.config.max_bytes - open_round.received_bytes))
-            delivery = self.queue.receive(room, min(wait_s, _IDLE_WAIT_S))
+            room = min(_RECEIVE_BYTES, max(1, self.config.max_bytes - taken.received_bytes))
+            try:
+                delivery = self.queue.receive(room, min(wait_s, _IDLE_WAIT_S))
+            except Retry as error:
+                _log.warning("receiving failed; the round is closed with what it has", exc=error)
+                break
             is_behind = delivery is not None and delivery.bytes >= room // 2
             if delivery is not None:
-                open_round.add(delivery)
-        self._finish(open_round)
+                taken.add(delivery)
+        return taken
 
-    def _finish(self, closing: Round) -> None:
-        parts = closing.close(self.archive, datetime.now(UTC))
-        self.queue.ack(closing.deliveries)
+    def _finish(self, taken: Round, stop: Stop) -> None:
+        parts = self._patiently(stop, lambda: self._archive(taken), Retry, StorageError)
+        if parts is None:
+            return  # stopping: what was not acknowledged is delivered again
+        self._patiently(stop, lambda: self.queue.ack(taken.deliveries), Retry, StorageError)
         metrics.rounds.add()
         for part in parts:
             metrics.records_archived.add(part.rows, table=part.table)
         self.hand_over(parts)
+
+    def _archive(self, taken: Round) -> list[Part]:
+        taken.deliveries = self.queue.keep(taken.deliveries)
+        return taken.close(self.archive, datetime.now(UTC))
+
+    def _patiently(self, stop: Stop, action: Callable[[], _T], *passing: type[CatchmentError]) -> _T | None:
+        """Do it until it succeeds, while it fails with what may pass; None once we are stopping and it does not."""
+        pause_s = 1.0
+        while True:
+            try:
+                done = action()
+            except passing as error:
+                self.trouble = error.message
+                _log.error("receiving or archiving failed; nothing is lost", again_in_s=pause_s, exc=error)
+                if stop.wait(pause_s):
+                    return None
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            else:
+                self.trouble = ""
+                return done

@@ -17,6 +17,8 @@ _log = get_log("load")
 
 EVERY_S = 45.0
 LARGE_ROWS = 1_000_000
+MAX_WAITING_ROWS = 250_000
+"""More do not wait, since they do so in memory; a search for so many pays for its width."""
 _ASK_AGAIN_S = 300.0
 
 
@@ -27,6 +29,7 @@ class LateParts:
         self._warehouse = warehouse
         self._lock = threading.Lock()
         self._waiting: list[Part] = []
+        self._waiting_rows = 0
         self._first_s = 0.0
         self._large: dict[str, tuple[bool, float]] = {}
 
@@ -34,11 +37,12 @@ class LateParts:
         """Keep the late parts of large tables, as in flight; the others."""
         others = []
         for part in parts:
-            if part.late and self._is_large(part):
+            if part.late and self._has_room(part) and self._is_large(part):
                 in_flight.add([part])
                 with self._lock:
                     self._first_s = self._first_s if self._waiting else time.monotonic()
                     self._waiting.append(part)
+                    self._waiting_rows += part.rows
             else:
                 others.append(part)
         return others
@@ -49,7 +53,12 @@ class LateParts:
             if not self._waiting or (not all_of_them and time.monotonic() - self._first_s < EVERY_S):
                 return []
             waiting, self._waiting = self._waiting, []
+            self._waiting_rows = 0
             return waiting
+
+    def _has_room(self, part: Part) -> bool:
+        with self._lock:
+            return self._waiting_rows + part.rows <= MAX_WAITING_ROWS
 
     def _is_large(self, part: Part) -> bool:
         """Whether the table has over a million rows since the part's lowest not_before; asked now and then."""

@@ -7,17 +7,20 @@ between archive and ledger, and the sweep's to find.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import CannotWiden, Malformed, SchemaChanged
+from catchment.errors import CannotWiden, CatchmentError, Malformed, Retry, SchemaChanged, WarehouseDown
 from catchment.load.guard import Memory, Sight, distinct, look
 from catchment.load.halts import Halts
-from catchment.load.prepare import Origin, Prepared, prepare, wants_every_row
-from catchment.load.round import Part
+from catchment.load.prepare import Origin, Prepared, prepare
+from catchment.load.round import Held, Part
 from catchment.log import get_log
 from catchment.record import CORRECTIONS, DEAD_LETTERS, DEFAULT_WINDOW
 from catchment.warehouses import Batch, Loaded, Rows, Warehouse
@@ -27,8 +30,11 @@ _log = get_log("load")
 
 FEW_ROWS = 64
 """Up to here rows are loaded as parameters, past DuckDB's JSON reader, and so looked at one by one."""
+PLANNED_ROWS = 1_000
+"""So many rows, from all packs of its first batch, tell a new table's columns."""
 FROZEN = frozenset({DEAD_LETTERS, CORRECTIONS})
 _ATTEMPTS = 20
+_FIRST_DAY = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,13 @@ class Loader:
     keep what it knows forever."""
 
     def look(self, table: str, plain: bytes) -> Sight | None:
-        """The guard, for one pack."""
-        return look(plain, self.warehouse.shape(table), self.memory.of(table))
+        """The guard, for one pack. With no word from the warehouse nothing fits, so that archiving goes on."""
+        try:
+            shape = self.warehouse.shape(table)
+        except CatchmentError as error:
+            _log.debug("cannot tell a table's columns", table=table, exc=error)
+            return None
+        return look(plain, shape, self.memory.of(table))
 
     def load(self, parts: Sequence[Part], *, past_ledger: bool = False) -> list[Loaded]:
         """Load these parts; those of halted tables are left for later.
@@ -54,20 +65,41 @@ class Loader:
         """
         tables: dict[str, list[Part]] = {}
         for part in parts:
-            if not self.halts.holds(part.table, part.name):
+            if not self.halts.holds(part.table):
                 tables.setdefault(part.table, []).append(part)
         try:
             return self._together(list(tables.values()), past_ledger)
+        except WarehouseDown:
+            raise
+        except Retry:
+            if len(tables) == 1:
+                raise
         except Malformed:
-            # One table's rows spoil the transaction of all: each by itself, and that one row by row.
-            return [loaded for each in tables.values() for loaded in self._alone(each, past_ledger)]
+            pass
+        # One table spoils the transaction of all: each by itself, and rows that are refused one by one.
+        return self._each_alone(tables, past_ledger)
+
+    def _each_alone(self, tables: Mapping[str, Sequence[Part]], past_ledger: bool) -> list[Loaded]:
+        loaded: list[Loaded] = []
+        failed: Retry | None = None
+        for table, parts in tables.items():
+            try:
+                loaded += self._alone(parts, past_ledger)
+            except WarehouseDown:
+                raise
+            except Retry as error:
+                _log.warning("a table could not be loaded; others go on", table=table, exc=error)
+                failed = error
+        if failed is not None:
+            raise failed
+        return loaded
 
     def _together(self, tables: Sequence[Sequence[Part]], past_ledger: bool) -> list[Loaded]:
         for _ in range(_ATTEMPTS):
             batches = [self._batch(parts, every_row=False) for parts in tables]
-            allowed = [batch for batch in batches if self.halts.allow(batch)]
+            allowed = [batch for batch in batches if past_ledger or self.halts.allow(batch)]
             try:
-                return self._count(self.warehouse.load(allowed, past_ledger=past_ledger))
+                return self._load(allowed, past_ledger)
             except SchemaChanged:
                 continue
             except CannotWiden as error:
@@ -92,10 +124,10 @@ class Loader:
         refused: dict[int, Malformed] = {}
         for _ in range(_ATTEMPTS):
             batch = self._prepare(parts, lines, refused, every_row=True)
-            if not self.halts.allow(batch):
+            if not past_ledger and not self.halts.allow(batch):
                 return []
             try:
-                return self._count(self.warehouse.load([batch], past_ledger=past_ledger))
+                return self._load([batch], past_ledger)
             except SchemaChanged:
                 continue
             except CannotWiden as error:
@@ -133,13 +165,13 @@ class Loader:
     def _batch(self, parts: Sequence[Part], *, every_row: bool) -> Batch:
         """The parts of one table as a batch: as they lie, or prepared."""
         shape = self.warehouse.shape(parts[0].table)
-        sights = [held.sight for part in parts for held in part.held]
-        seen = [sight for sight in sights if sight is not None and sight.shape_version == shape.version]
         count = sum(part.rows for part in parts)
+        if shape.version == 0 and count > PLANNED_ROWS and not every_row:
+            shape = self._begin_table(parts)
+        sights = [self._sight(held, shape) for part in parts for held in part.held]
+        seen = [sight for sight in sights if sight is not None]
         if len(seen) < len(sights) or count <= FEW_ROWS or every_row:
-            lines = _lines(parts)
-            few = wants_every_row(b"".join(o.line for o in lines) if count <= FEW_ROWS else b"", count, FEW_ROWS)
-            return self._prepare(parts, lines, {}, every_row=every_row or few)
+            return self._prepare(parts, _lines(parts), {}, every_row=every_row or count <= FEW_ROWS)
         if all(part.alone for part in parts):
             data: bytes | tuple[str, ...] = tuple(self.archive.url(part.name) for part in parts)
         else:
@@ -158,6 +190,29 @@ class Loader:
             distinct=distinct(seen),
             early=any(sight.early for sight in seen),
         )
+
+    def _begin_table(self, parts: Sequence[Part]) -> Shape:
+        """Give a new table its columns, by some rows of each pack: then the guard tells at once which packs fit, and
+        only the others are looked at row by row, in a hundred times the time."""
+        packs = [(part.name, held.pack.plain()) for part in parts for held in part.held]
+        each = max(1, PLANNED_ROWS // len(packs))
+        lines = [
+            Origin(line, name, number)
+            for name, plain in packs
+            for number, line in enumerate(plain.split(b"\n", each)[:each], start=1)
+            if line
+        ]
+        planned = self._prepare(parts, lines, {}, every_row=False)
+        no_rows = msgspec.structs.replace(planned, names=(), rows=(), dead=(), record_count=0)
+        with contextlib.suppress(SchemaChanged):  # another process was first
+            self.warehouse.load([no_rows])
+        return self.warehouse.shape(planned.table)
+
+    def _sight(self, held: Held, shape: Shape) -> Sight | None:
+        """What the guard saw of a pack; it looks once more if the table has changed since, or had not fitted."""
+        if held.sight is not None and held.sight.shape_version == shape.version:
+            return held.sight
+        return look(held.pack.plain(), shape, self.memory.of(shape.table))
 
     def _prepare(
         self, parts: Sequence[Part], lines: Sequence[Origin], refused: dict[int, Malformed], *, every_row: bool
@@ -193,12 +248,14 @@ class Loader:
     def _search_from(self, own: datetime, first_received_at: datetime) -> datetime:
         if first_received_at > datetime.now(UTC) - self.window:
             return own
-        return min(own, first_received_at - self.window)
+        return min(own, max(first_received_at, _FIRST_DAY + self.window) - self.window)
 
-    def _count(self, loaded: list[Loaded]) -> list[Loaded]:
+    def _load(self, batches: Sequence[Batch], past_ledger: bool) -> list[Loaded]:
+        loaded = self.warehouse.load(batches, past_ledger=past_ledger)
         for each in loaded:
             if not each.skipped:
-                self.halts.note(each)
+                if not past_ledger:  # what is loaded again has been judged
+                    self.halts.note(each)
                 metrics.records_loaded.add(each.inserted, table=each.table)
                 metrics.records_duplicate.add(each.duplicates, table=each.table)
                 metrics.records_dead.add(each.dead, table=each.table)

@@ -18,10 +18,9 @@ _WINDOW_S = 5.0
 class Pace:
     """Measures what loading costs and stretches the age of rounds. Thread-safe."""
 
-    def __init__(self, shortest_s: float, threads: int) -> None:
+    def __init__(self, shortest_s: float) -> None:
         self._shortest_s = shortest_s
         self._age_s = shortest_s
-        self._threads = threads
         self._lock = threading.Lock()
         self._spent_s = 0.0
         self._since_s = time.monotonic()

@@ -10,16 +10,26 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from catchment.errors import Malformed
 from catchment.load.columns import column_name
-from catchment.load.guard import TableMemory, decoder, has_nul, has_seventh_digit, sight, strictly
+from catchment.load.guard import UNREADABLE, TableMemory, decoder, has_nul, is_plainly_sound, sight, strictly
 from catchment.load.values import Unfit, fitting, wanted, wants_widening
 from catchment.warehouses import DeadLetter, Rows
-from catchment.warehouses.shape import AddColumn, Change, Column, Moment, SetKey, Shape, Widen, lies_well
+from catchment.warehouses.shape import (
+    MAX_EXACT_INTEGER,
+    AddColumn,
+    Change,
+    Column,
+    Moment,
+    SetKey,
+    Shape,
+    Widen,
+    lies_well,
+)
 
 
 class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -32,7 +42,7 @@ class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     source: str
     data: dict[str, msgspec.Raw]
     rescued: dict[str, msgspec.Raw] | None = None
-    op: str = "insert"
+    op: Literal["insert", "upsert", "delete"] = "insert"
     key: tuple[str, ...] = ()
     version: str = ""
     retries: str = ""
@@ -149,7 +159,9 @@ class _Work:
                 continue
             record = None
             try:
-                record = self._parse(origin.line, every_row=every_row)
+                record = _read(origin.line)
+                if not is_plainly_sound(origin.line, record):
+                    strictly(origin.line)
                 self._check(record)
                 if place in refused:
                     raise refused[place]
@@ -160,22 +172,11 @@ class _Work:
                 odd.append((origin, record))
         return odd
 
-    def _parse(self, line: bytes, *, every_row: bool) -> _Stamped:
-        if every_row or has_nul(line):
-            strictly(line)
-        try:
-            return _decode(line)
-        except msgspec.ValidationError as error:
-            raise Malformed("not-a-record", str(error)) from None
-        except msgspec.DecodeError as error:
-            strictly(line)  # it may know better what is wrong
-            raise Malformed("not-json", str(error)) from None
-        except UnicodeDecodeError as error:
-            raise Malformed("invalid-utf8", f"byte {error.start}") from None
-
     def _check(self, record: _Stamped) -> None:
         if record.table != self.shape.table:
             raise Malformed("not-a-record", f"a record of {record.table} in a pack of {self.shape.table}")
+        if (record.op == "insert") != (record.key == ()):
+            raise Malformed("not-a-record", "`key` goes with the ops `upsert` and `delete` - at `$.key`")
         if self.shape.version > 0 and record.key != self.shape.key:
             raise Malformed(
                 "key-mismatch", f"the record's key is {list(record.key)}, the table's {list(self.shape.key)}"
@@ -190,12 +191,12 @@ class _Work:
 
     def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
         """A dead letter's id is that of its record, so that copies are one; another attempt at one is another."""
-        identity: tuple[str | bytes, ...] = (origin.line,)
+        identity = [hashlib.sha256(origin.line).hexdigest()]
         if record is not None:
-            identity = (record.source, record.id, *filter(None, [record.retries]))
+            identity = [record.source, record.id, *filter(None, [record.retries])]
         self.dead.append(
             DeadLetter(
-                id=hashlib.sha256(repr((self.shape.table, *identity)).encode()).hexdigest()[:32],
+                id=hashlib.sha256(_encode([self.shape.table, *identity])).hexdigest()[:32],
                 table=self.shape.table,
                 reason=error.reason,
                 detail=error.detail,
@@ -206,6 +207,14 @@ class _Work:
                 record_id=record.id if record else "",
             )
         )
+
+
+def _read(line: bytes) -> _Stamped:
+    try:
+        return _decode(line)
+    except UNREADABLE as error:
+        strictly(line)  # it may know better what is wrong
+        raise Malformed("not-a-record", str(error)) from None
 
 
 def _identified(line: bytes) -> _Stamped | None:
@@ -221,7 +230,7 @@ def _fits(decode: Any, line: bytes) -> Any:
     try:
         line.decode()
         return None if has_nul(line) else decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -292,12 +301,18 @@ def _prepared(record: _Stamped, shape: Shape) -> bytes:
 
 def _key(record: _Stamped) -> str:
     """The key's values as canonical JSON text: 1 and 1.0 are one key, whatever columns hold them."""
-    values = []
+    values: list[object] = []
     for name in record.key:
-        value = msgspec.json.decode(record.data.get(name, msgspec.Raw(b"null")))
-        if value is None:
+        text = bytes(record.data.get(name, b"null"))
+        if text == b"null":
             raise Malformed("key-mismatch", f"the key field {name!r} has no value")
-        values.append(int(value) if isinstance(value, float) and value.is_integer() else value)
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.DecodeError, ValueError):  # a number too large for a double, or for Python
+            values.append(msgspec.Raw(text))
+            continue
+        is_exact_integer = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER
+        values.append(int(value) if is_exact_integer else value)
     return _encode(values).decode()
 
 
@@ -307,8 +322,3 @@ def _nulls(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape) -> frozenset[st
         name for _, record in odd for name, raw in record.data.items() if name not in known and bytes(raw) == b"null"
     }
     return frozenset(found)
-
-
-def wants_every_row(plain: bytes, count: int, few: int) -> bool:
-    """Whether small rows, which go in as parameters past DuckDB's own JSON reader, need the strict look."""
-    return count <= few or has_seventh_digit(plain)

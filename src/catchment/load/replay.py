@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from catchment.archives import Archive
-from catchment.errors import Malformed
+from catchment.errors import Malformed, UsageError
 from catchment.load.loader import Loader
 from catchment.load.round import Part, read_parts
 from catchment.load.walk import walk
@@ -41,8 +41,14 @@ def replay(
 ) -> Replayed:
     """Insert the rows of `table`, received at `since` or later and before `until`, that it lacks.
 
-    Past the ledger, tombstones respected. May be stopped anywhere and begun again.
+    Past the ledger, tombstones respected. May be stopped anywhere and begun again. Files are taken whole: of one
+    that begins before `since` or ends at `until` or later, all rows that are missing are inserted.
+
+    Raises `UsageError` for a table whose loading has halted.
     """
+    loader.halts.refresh()
+    if loader.halts.holds(table):
+        raise UsageError(f"loading of {table} has halted", f"catchment dead-letters resume {table}")
     done = Replayed()
     for parts in _chunks(loader, archive, table, since, until, done):
         for loaded in loader.load(parts, past_ledger=True):

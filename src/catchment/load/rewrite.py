@@ -103,7 +103,7 @@ def _ready(archive: Archive, ledger: Ledger, before: datetime) -> Iterator[list[
     listed = ((entry, files.parse(entry.name)) for entry in archive.list(INCOMING))
     ours = ((entry, file) for entry, file in listed if isinstance(file, files.Incoming))
     for hour, group in groupby(ours, lambda found: files.hour_of(found[1].archived_at)):
-        if hour + files.HOUR > before:
+        if hour > before - files.HOUR:
             return
         found = list(group)
         loaded = _loaded(ledger, [entry.name for entry, _ in found])

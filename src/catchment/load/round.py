@@ -8,29 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-
-import msgspec
+from datetime import datetime, timedelta
 
 from catchment.archives import Archive
 from catchment.errors import Malformed
 from catchment.load.files import new_incoming
 from catchment.load.guard import Sight
 from catchment.load.letters import dead_message
-from catchment.pack import (
-    FORMAT_VERSION,
-    Header,
-    Pack,
-    assemble,
-    compress,
-    is_late,
-    is_packed,
-    packs,
-    plain_lines,
-    read,
-)
+from catchment.load.plain import stamp_of, stamped
+from catchment.pack import FORMAT_VERSION, Header, Pack, assemble, built, compress, is_late, is_packed, read
 from catchment.queues import Delivery, Message
-from catchment.record import DEFAULT_WINDOW, OWN_SCHEMA, Line, Stamp, check_table, decode
+from catchment.record import DEFAULT_WINDOW, Line, check_table
 
 OWN_FILE_ROWS = 1_000
 SMALL_PACK_RECORDS = 50
@@ -75,16 +63,20 @@ class Round:
     deliveries: list[Delivery] = field(default_factory=list)
     _packs: dict[tuple[str, bool], list[Held]] = field(default_factory=dict)
     _lines: dict[tuple[str, bool], list[Line]] = field(default_factory=dict)
+    _parts: list[Part] = field(default_factory=list)
 
     def add(self, delivery: Delivery) -> None:
         """Take in all messages of a delivery."""
         self.deliveries.append(delivery)
         self.received_bytes += delivery.bytes
+        plain = []
         for message in delivery.messages:
             if is_packed(message.body):
                 self._add_packs(message)
             else:
-                self._add_plain(message)
+                plain.append(message)
+        for line in stamped(plain, self.source, self.window):
+            self._file(line)
 
     def _add_packs(self, message: Message) -> None:
         at = ordinal = 0
@@ -107,64 +99,42 @@ class Round:
         self._packs.setdefault((pack.header.table, late), []).append(held)
         self.rows += pack.header.count
 
-    def _add_plain(self, message: Message) -> None:
-        stamp = self._stamp(message)
-        for ordinal, line in enumerate(plain_lines(message.body)):
-            try:
-                record = decode(line)
-                if record.table.startswith(f"{OWN_SCHEMA}."):
-                    raise Malformed("bad-table", f"{record.table} is Catchment's own")
-                if record.id is None and message.identity is not None and message.enqueued_at is None:
-                    # Its copies have one identity and several received_at: an id like any other.
-                    record = msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
-                stamped = stamp.line(record, ordinal)
-            except Malformed as error:
-                self._bury(message, error, line, ordinal)
-            else:
-                self._file(stamped)
-
     def _file(self, line: Line) -> None:
         self._lines.setdefault((line.table, is_late(line)), []).append(line)
         self.rows += 1
 
     def _bury(self, message: Message, error: Malformed, body: bytes, ordinal: int, table: str = "") -> None:
-        self._file(dead_message(message, error, self._stamp(message), body, ordinal, table))
-
-    def _stamp(self, message: Message) -> Stamp:
-        return Stamp(
-            received_at=message.enqueued_at or datetime.now(UTC),
-            source=self.source,
-            identity=message.identity,
-            window=self.window,
-        )
+        stamp = stamp_of(message, self.source, self.window)
+        self._file(dead_message(message, error, stamp, body, ordinal, table))
 
     def close(self, archive: Archive, now: datetime) -> list[Part]:
-        """Write everything to `incoming/`, durably; what can be loaded of it, by file and table."""
+        """Write everything to `incoming/`, durably; what can be loaded of it, by file and table.
+
+        Called again after an error (a full disk) it goes on with the file that failed.
+        """
         for (table, late), lines in self._lines.items():
-            for raw in packs(table, lines):
-                (pack,) = read(raw)
-                built = Held(pack, self.look(table, pack.plain()))
-                self._packs.setdefault((table, late), []).append(built)
+            for pack, plain in built(table, lines):
+                self._packs.setdefault((table, late), []).append(Held(pack, self.look(table, plain)))
         self._lines.clear()
         shared: dict[bool, list[tuple[str, list[Held]]]] = {False: [], True: []}
-        parts: list[Part] = []
-        for (table, late), held in self._packs.items():
+        for (table, late), held in list(self._packs.items()):
             merged = merge(table, held)
             if sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
-                parts += _write(archive, now, [(table, merged)], late=late)
+                self._write(archive, now, [(table, merged)], late=late)
             else:
                 shared[late].append((table, merged))
         for late, tables in shared.items():
             if tables:
-                parts += _write(archive, now, tables, late=late)
-        return parts
+                self._write(archive, now, tables, late=late)
+        return self._parts
 
-
-def _write(archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> list[Part]:
-    name = new_incoming(now, len(tables), late=late).name
-    archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
-    alone = len(tables) == 1
-    return [Part(name, table, tuple(held), alone, late) for table, held in tables]
+    def _write(self, archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> None:
+        name = new_incoming(now, len(tables), late=late).name
+        archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
+        alone = len(tables) == 1
+        for table, held in tables:
+            self._parts.append(Part(name, table, tuple(held), alone, late))
+            del self._packs[table, late]
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import Retry, StorageError
+from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
@@ -54,7 +54,7 @@ class LoadService:
         self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
         self._in_flight = InFlight()
         self._sweep = Sweep(self._loader, archive, self._in_flight)
-        self._pace = Pace(config.max_age_s, config.loader_threads)
+        self._pace = Pace(config.max_age_s)
         self._late = LateParts(warehouse)
         self._inboxes: list[queues_of_threads.Queue[list[Part]]] = [
             queues_of_threads.Queue(1) for _ in range(config.loader_threads)
@@ -63,10 +63,13 @@ class LoadService:
         self._sweep_soon = threading.Event()
         self._took_in = threading.Event()
         self._down_since_s: float | None = None
+        self._intake: Intake | None = None
         self._ready = False
 
     def health(self) -> Health:
-        """Not ready while the warehouse is down; archiving goes on even then."""
+        """Not ready while the warehouse is down, when archiving goes on, nor while that fails itself."""
+        if self._intake is not None and self._intake.trouble:
+            return Health(ok=True, ready=False, detail=self._intake.trouble)
         if self._down_since_s is not None:
             down_s = time.monotonic() - self._down_since_s
             return Health(ok=True, ready=False, detail=f"the warehouse has been down for {down_s:.0f} s")
@@ -81,9 +84,11 @@ class LoadService:
         ]
         keeping = stop.start("sweep", lambda: self._keep(stop))
         self._ready = True
-        intake = Intake(self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over)
+        self._intake = Intake(
+            self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
+        )
         try:
-            intake.run(stop)
+            self._intake.run(stop)
         finally:
             self._took_in.set()
             for thread in (*threads, keeping):
@@ -168,8 +173,8 @@ class LoadService:
                 self._attempt(lambda late=late: self._loader.load(late))  # type: ignore[misc]
                 self._in_flight.remove(late)
             if now_s >= next_everything_s:
-                self._attempt(lambda: self._sweep.everything(stop))
-                next_everything_s = time.monotonic() + EVERYTHING_EVERY_S
+                worked = self._attempt(lambda: self._sweep.everything(stop))
+                next_everything_s = time.monotonic() + (EVERYTHING_EVERY_S if worked else SWEEP_EVERY_S)
             if now_s >= next_rewrite_s:
                 self._attempt(lambda: self._rewrite(stop))
                 next_rewrite_s = time.monotonic() + SWEEP_EVERY_S
@@ -193,7 +198,11 @@ class LoadService:
         metrics.tables_halted.set(len(self._halts.halted()))
 
     def _say_queue(self) -> None:
-        stats = self._queue.stats()
+        try:
+            stats = self._queue.stats()
+        except CatchmentError as error:
+            _log.debug("cannot tell what waits in the queue", exc=error)
+            return
         metrics.queue_messages.set(stats.messages)
         metrics.queue_bytes.set(stats.bytes)
         metrics.queue_oldest_seconds.set(stats.oldest_s)

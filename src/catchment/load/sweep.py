@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from catchment.archives import INCOMING, Archive
-from catchment.errors import Malformed
+from catchment.errors import Malformed, Retry, WarehouseDown
 from catchment.load.files import Incoming, in_full, parse
 from catchment.load.loader import Loader
 from catchment.load.round import Part, read_parts
@@ -62,11 +62,14 @@ class Sweep:
     damaged: set[str] = field(default_factory=set)
     """Files that cannot be read; each has been said once."""
     _done: set[str] = field(default_factory=set)
+    _halted: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Files of which halted tables alone are missing, with these: not to be read again each minute."""
 
     def incoming(self, stop: Stop) -> int:
         """Compare `incoming/` with the ledger and load the difference; how many batches that were."""
         names = [entry.name for entry in self.archive.list(INCOMING)]
-        self._done &= set(names)
+        self._done.intersection_update(names)
+        self._halted = {name: self._halted[name] for name in names if name in self._halted}
         return self._load_missing(names, stop)
 
     def everything(self, stop: Stop) -> int:
@@ -87,12 +90,21 @@ class Sweep:
         missing = self._missing(names)
         self.unloaded = sum(_tables_of(name) - len(has) for name, has in missing.items())
         loaded = 0
+        failed: Retry | None = None
         for parts in self._chunks(missing):
             if stop.draining:
                 break
-            answers = self.loader.load(parts)
+            try:
+                answers = self.loader.load(parts)
+            except WarehouseDown:
+                raise
+            except Retry as error:  # what is behind it may load
+                failed = error
+                continue
             loaded += sum(len(each.names) for each in answers if not each.skipped)
             self.unloaded -= sum(len(each.names) for each in answers)
+        if failed is not None:
+            raise failed
         return loaded
 
     def _missing(self, names: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -115,7 +127,12 @@ class Sweep:
         chunk: list[Part] = []
         rows = 0
         for name, has in missing.items():
+            if self._waits(name):
+                continue
             parts = [part for part in self._read(name) if part.table not in has]
+            if parts and all(self.loader.halts.holds(part.table) for part in parts):
+                self._halted[name] = frozenset(part.table for part in parts)
+                continue
             rows += sum(part.rows for part in parts)
             chunk += parts
             if rows >= CHUNK_ROWS or len(chunk) >= CHUNK_FILES:
@@ -123,6 +140,11 @@ class Sweep:
                 chunk, rows = [], 0
         if chunk:
             yield chunk
+
+    def _waits(self, name: str) -> bool:
+        """Whether all that is missing of a file is halted, as far as it is known without reading it."""
+        tables = self._halted.get(name)
+        return tables is not None and all(map(self.loader.halts.holds, tables))
 
     def _read(self, name: str) -> list[Part]:
         file = parse(name)

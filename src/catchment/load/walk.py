@@ -77,7 +77,7 @@ class _Filters:
             case files.Rewritten(table=table, hour=hour):
                 if self.tables is not None and table not in self.tables:
                     return None
-                last = hour + files.HOUR - timedelta.resolution
+                last = hour + (files.HOUR - timedelta.resolution)
                 if self._wants_all(hour, last):
                     return Found(name, (table,))
                 return self._look_inside(archive, name) if self._wants(hour, last) else None

@@ -220,6 +220,14 @@ class WarehouseConformance:
         warehouse.load([batch([row("1"), row("2")], shape_version=version, names=("a", "b"), changes=add())])
         assert warehouse.ledger(["a", "b", "c"]) == {"a": {TABLE}, "b": {TABLE}}
 
+    def test_a_file_loaded_together_with_one_that_was_is_entered_once(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1")], add(), name="a")
+        for past_ledger in (False, True):
+            both = batch([row("1"), row("2")], shape_version=version(warehouse), names=("a", "b"))
+            warehouse.load([both], past_ledger=past_ledger)
+        assert rows(warehouse, "SELECT batch FROM catchment.ledger ORDER BY 1") == [("a",), ("b",)]
+        assert count_rows(warehouse) == 2
+
     def test_rows_under_no_name_leave_no_ledger(self, warehouse: Warehouse) -> None:
         warehouse.load([batch([row("1")], names=(), changes=add())])
         assert rows(warehouse, "SELECT count(*) FROM catchment.ledger") == [(0,)]

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,11 +16,21 @@ from typing import Any
 
 import duckdb
 
-from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.errors import (
+    Abort,
+    CannotWiden,
+    Malformed,
+    Retry,
+    SchemaChanged,
+    StorageError,
+    UsageError,
+    WarehouseDown,
+)
 from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
+from catchment.warehouses.duckdb_damage import check_whole
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
 from catchment.warehouses.duckdb_query import confine, run_query
@@ -27,8 +38,10 @@ from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Col
 
 _log = get_log("warehouse")
 
-_BY_SETTINGS = (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
-"""Errors that a setting may cause as well as a damaged file."""
+_REPLAYING = "replaying WAL"
+"""What DuckDB says of a log that is damaged, or is another file's."""
+
+CATALOG = '"catchment-warehouse"'
 
 
 class DuckDBWarehouse:
@@ -48,8 +61,10 @@ class DuckDBWarehouse:
         self._config = config
         self._tmp = folder / "load-tmp"
         self._boot = secrets.token_hex(4)
+        self._first_version = time.time_ns() // 1_000_000
+        """Of shapes, higher at each start: a batch guarded before a restart is guarded again."""
         self._changes: Counter[str] = Counter()
-        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._locks: dict[str, threading.RLock] = {}
         self._ddl = threading.Lock()
         self._checkpointing = threading.Lock()
         self._shapes: dict[str, Shape] = {}
@@ -60,12 +75,11 @@ class DuckDBWarehouse:
         try:
             for each in (self.path.parent, self._tmp):
                 each.mkdir(parents=True, exist_ok=True)
-            for leftover in self._tmp.iterdir():
-                leftover.unlink()
         except OSError as error:
             raise StorageError(f"{error.filename} cannot be used: {error.strerror}", f"ls -ld {folder}") from None
         self._connection = self._open([*readable, self._tmp])
-        self._recall()
+        for leftover in self._tmp.glob("*.ndjson"):  # ours alone, now that the file is
+            leftover.unlink(missing_ok=True)
 
     # ---- opening ----------------------------------------------------------------------
 
@@ -74,8 +88,7 @@ class DuckDBWarehouse:
             connection = self._connect()
         except duckdb.Error as error:
             self._raise_unless_damaged(error)
-            self._set_aside(error)
-            connection = self._connect()
+            connection = self._connect_without_damage(error)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         confine(connection, readable)
         return connection
@@ -88,13 +101,33 @@ class DuckDBWarehouse:
             "checkpoint_threshold": "1GB",
             "temp_directory": str(self._tmp),
         }
-        connection = duckdb.connect(str(self.path), config=config)
         try:
+            connection = duckdb.connect(":memory:", config=config)
+        except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
+            raise UsageError(f"[warehouse] {_first_line(error)}", 'such as memory_limit = "400 MB"') from None
+        try:
+            # Under a name that no schema has: DuckDB would not know which of the two `warehouse.orders` means.
+            connection.execute(f"ATTACH {sql.text(str(self.path))} AS {CATALOG}")
+            connection.execute(f"USE {CATALOG}")
             self._upgrade(connection)
+            check_whole(connection, self.path)
+            self._recall(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _connect_without_damage(self, error: duckdb.Error) -> duckdb.DuckDBPyConnection:
+        """The file as of its last checkpoint where only its log is to blame, such as one that a backup was put
+        beside; else a new one."""
+        if _REPLAYING in str(error):
+            self._set_aside(error, ".wal")
+            try:
+                return self._connect()
+            except duckdb.Error as other:
+                error = other
+        self._set_aside(error, "", ".wal")
+        return self._connect()
 
     def _upgrade(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("BEGIN")
@@ -116,66 +149,56 @@ class DuckDBWarehouse:
             raise WarehouseDown(
                 f"{self.path} is in use by another process", "stop it, or ask through it: catchment query"
             ) from error
+        if "No space left" in said or "Too many open files" in said or isinstance(error, duckdb.OutOfMemoryException):
+            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
             raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
-        if "newer version" in said or "storage version" in said:
+        if ("newer version" in said or "storage version" in said) and _REPLAYING not in said:
             raise StorageError(
                 f"{self.path} was written by another DuckDB: {_first_line(error)}",
                 "install that release of duckdb",
             ) from error
-        if "No space left" in said or "Too many open files" in said:
-            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
         if not self.path.exists():
             raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
-        if isinstance(error, _BY_SETTINGS) and self._opens_without_settings():
-            raise UsageError(
-                f"{self.path} does not open with these settings: {_first_line(error)}", "look at [warehouse]"
-            ) from error
 
-    def _opens_without_settings(self) -> bool:
-        try:
-            duckdb.connect(str(self.path), read_only=True).close()
-        except duckdb.Error:
-            return False
-        return True
-
-    def _set_aside(self, error: duckdb.Error) -> None:
+    def _set_aside(self, error: duckdb.Error, *suffixes: str) -> None:
         """Nothing is deleted: what the archive does not hold might be read from it yet."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        for suffix in ("", ".wal"):
+        for suffix in suffixes:
             damaged = self.path.with_name(self.path.name + suffix)
             if damaged.exists():
                 aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}")
                 damaged.rename(aside)
                 self.set_aside = self.set_aside or aside
         _log.error(
-            "the warehouse file did not open and was set aside; it is rebuilt from the archive",
+            "the warehouse did not open and was set aside; what is missing is loaded from the archive",
             file=str(self.path),
             set_aside=str(self.set_aside),
             error=_first_line(error),
         )
 
-    def _recall(self) -> None:
+    def _recall(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Read the shapes of all tables; from now on only this process changes them."""
-        keys = dict(self._connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
+        keys = dict(connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
         columns: defaultdict[str, list[Column]] = defaultdict(list)
-        for table, field, column, kind in self._connection.execute(
+        for table, field, column, kind in connection.execute(
             "SELECT table_name, field, column_name, type FROM catchment.columns ORDER BY rowid"
         ).fetchall():
             columns[table].append(Column(field, column, kind))
-        tables = self._connection.execute(
+        tables = connection.execute(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables "
-            "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment'"
+            "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment' AND table_catalog = current_database()"
         ).fetchall()
         self._shapes = {
-            table: Shape(table, 1, tuple(columns[table]), tuple(keys.get(table, ()))) for (table,) in tables
+            table: Shape(table, self._first_version, tuple(columns[table]), tuple(keys.get(table, ())))
+            for (table,) in tables
         }
         for own, fields in (
             ("catchment.dead_letters", sql.DEAD_LETTER_FIELDS),
             ("catchment.corrections", sql.CORRECTION_FIELDS),
         ):
             self._shapes[own] = Shape(own, 1, tuple(Column(field, field, "varchar") for field in fields))
-        early = self._connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
+        early = connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
         self._has_early = {table for (table,) in early}
 
     # ---- loading ----------------------------------------------------------------------
@@ -189,7 +212,7 @@ class DuckDBWarehouse:
         tables = sorted({batch.table for batch in batches})
         with contextlib.ExitStack() as held:
             for table in tables:  # in order, so that two loads never wait for each other
-                held.enter_context(self._locks[table])
+                held.enter_context(self._lock(table))
             if any(batch.changes for batch in batches):
                 held.enter_context(self._ddl)
             shapes = {table: self.shape(table) for table in tables}
@@ -216,11 +239,15 @@ class DuckDBWarehouse:
         shapes[batch.table] = shape = self._change(cursor, shapes[batch.table], batch.changes)
         return load_batch(cursor, shape, batch, tmp=self._tmp, tables_with_early=early, past_ledger=past_ledger)
 
+    def _lock(self, table: str) -> threading.RLock:
+        """The one lock of a table: `setdefault` is atomic, a defaultdict may make two."""
+        return self._locks.setdefault(table, threading.RLock())
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         cursor = self._cursor()
-        cursor.execute("BEGIN")
         try:
+            cursor.execute("BEGIN")
             yield cursor
             cursor.execute("COMMIT")
         except BaseException as error:
@@ -231,17 +258,24 @@ class DuckDBWarehouse:
             raise
 
     def _translated(self, error: duckdb.Error) -> Exception:
+        is_fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
         match error:
+            case _ if is_fatal or "has been invalidated" in str(error):
+                # Nothing works on this file any more until the process is another.
+                return Abort(
+                    f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process, as `up` does"
+                )
+            case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
+                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
+            case _ if "Corrupt database file" in str(error):
+                hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
+                return StorageError(f"{self.path} is damaged: {_first_line(error)}", hint)
             case duckdb.TransactionException():
                 return Retry(f"a conflict in the warehouse: {_first_line(error)}")
             case duckdb.OutOfMemoryException():
                 return Retry(f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit")
             case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
                 return Malformed("not-loadable", _first_line(error))
-            case duckdb.FatalException() | duckdb.InternalException():
-                return WarehouseDown(f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process")
-            case duckdb.IOException() if "No space left" in str(error):
-                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case _:
                 return Retry(f"the warehouse could not: {_first_line(error)}")
 
@@ -292,12 +326,12 @@ class DuckDBWarehouse:
         if not names:
             return {}
         found: defaultdict[str, set[str]] = defaultdict(set)
-        rows = self._cursor().execute(
+        rows = self._fetch(
             "SELECT batch, table_name FROM catchment.ledger WHERE batch >= $low AND batch <= $high "
             "AND batch IN (SELECT unnest($names::VARCHAR[]))",
             {"low": min(names), "high": max(names), "names": list(names)},
         )
-        for batch, table in rows.fetchall():
+        for batch, table in rows:
             found[batch].add(table)
         return {batch: frozenset(tables) for batch, tables in found.items()}
 
@@ -331,31 +365,25 @@ class DuckDBWarehouse:
         shape = self.shape(table)
         if shape.version == 0:
             return 0
-        row = (
-            self._cursor()
-            .execute(
-                f"SELECT count(*) FROM (SELECT 1 FROM {sql.table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
-                [since, enough],
-            )
-            .fetchone()
+        [(rows,)] = self._fetch(
+            f"SELECT count(*) FROM (SELECT 1 FROM {sql.table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
+            [since, enough],
         )
-        return int(row[0]) if row else 0
+        return int(rows)
 
     # ---- halts ------------------------------------------------------------------------
 
     def halts(self) -> Sequence[Halt]:
-        rows = self._cursor().execute(
-            "SELECT table_name, since, reason, resumed_at FROM catchment.halts ORDER BY since"
-        )
-        return [Halt(*row) for row in rows.fetchall()]
+        rows = self._fetch("SELECT table_name, since, reason, resumed_at FROM catchment.halts ORDER BY since")
+        return [Halt(*row) for row in rows]
 
     def halt(self, table: str, reason: str) -> None:
-        with self._locks[table], self._transaction() as cursor:
+        with self._lock(table), self._transaction() as cursor:
             cursor.execute("DELETE FROM catchment.halts WHERE table_name = $1", [table])
             cursor.execute("INSERT INTO catchment.halts VALUES ($1, now(), $2, NULL)", [table, reason])
 
     def resume(self, table: str) -> None:
-        with self._locks[table], self._transaction() as cursor:
+        with self._lock(table), self._transaction() as cursor:
             cursor.execute("UPDATE catchment.halts SET resumed_at = now() WHERE table_name = $1", [table])
 
     # ---- asking -----------------------------------------------------------------------
@@ -370,7 +398,7 @@ class DuckDBWarehouse:
     ) -> ArrowStream:
         if self._closed:
             raise WarehouseDown("the warehouse is closed")
-        return run_query(self._connection.cursor(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
+        return run_query(self._new_cursor(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
 
     # ---- keeping ----------------------------------------------------------------------
 
@@ -382,6 +410,8 @@ class DuckDBWarehouse:
                 self._cursor().execute("CHECKPOINT")
             except duckdb.TransactionException:
                 _log.debug("no checkpoint: transactions are open")  # the next tidy comes soon
+            except duckdb.Error as error:
+                raise self._translated(error) from error
             finally:
                 self._checkpointing.release()
 
@@ -414,9 +444,20 @@ class DuckDBWarehouse:
         if self._closed:
             raise WarehouseDown("the warehouse is closed")
         if not hasattr(self._local, "cursor"):
-            self._local.cursor = self._connection.cursor()
+            self._local.cursor = self._new_cursor()
         cursor: duckdb.DuckDBPyConnection = self._local.cursor
         return cursor
+
+    def _new_cursor(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._connection.cursor()
+        cursor.execute(f"USE {CATALOG}")
+        return cursor
+
+    def _fetch(self, statement: str, params: Any = None) -> list[tuple[Any, ...]]:
+        try:
+            return self._cursor().execute(statement, params).fetchall()
+        except duckdb.Error as error:
+            raise self._translated(error) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ statement costs more than they do.
 from __future__ import annotations
 
 import base64
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +16,16 @@ from typing import Any
 import duckdb
 import msgspec
 
+from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.shape import Shape, record_type
 
 FEW_ROWS = 64
-"""Up to here rows go in as parameters (some 0.3 ms each for wide rows) rather than as a file (3 ms)."""
+FEW_VALUES = 4_000
+"""Up to here prepared rows go in as parameters rather than as a file, which costs 3 ms. Rows as they lie do not:
+DuckDB's JSON reader finds what the guard does not see."""
 
 
 def load_batch(
@@ -42,16 +45,21 @@ def load_batch(
         if shape.key:
             with _files(rows, tmp) as paths:
                 inserted += _replace(cursor, shape, batch, paths)
-        elif isinstance(rows.data, bytes) and rows.count <= FEW_ROWS:
+        elif _are_few(rows, shape):
             inserted += _insert_few(cursor, shape, batch, rows, tables_with_early, past_ledger)
         else:
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     dead = _bury(cursor, batch.dead, _batch_id(batch))
-    if batch.names and not (past_ledger and has_all(cursor, batch.table, batch.names)):
-        _enter(cursor, batch, inserted, dead)
+    if unentered := _unentered(cursor, batch, past_ledger):
+        _enter(cursor, batch, unentered, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
+
+
+def _are_few(rows: Rows, shape: Shape) -> bool:
+    values = rows.count * len(shape.columns)
+    return rows.prepared and isinstance(rows.data, bytes) and rows.count <= FEW_ROWS and values <= FEW_VALUES
 
 
 @contextmanager
@@ -60,10 +68,14 @@ def _files(rows: Rows, tmp: Path) -> Iterator[Sequence[str]]:
     if not isinstance(rows.data, bytes):
         yield rows.data
         return
-    with tempfile.NamedTemporaryFile(dir=tmp, suffix=".ndjson") as file:
-        file.write(rows.data)
-        file.flush()
-        yield (file.name,)
+    path = tmp / f"{secrets.token_hex(8)}.ndjson"
+    try:
+        path.write_bytes(rows.data)
+        yield (str(path),)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", "free some space") from None
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _insert_files(
@@ -85,11 +97,13 @@ def _insert_files(
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, paths: Sequence[str]) -> int:
-    cursor.execute(sql.winners(shape, sql.read_files(paths, shape, prepared=True)))
+    """How many keys were replaced or deleted."""
+    replaced = _count(cursor.execute(sql.winners(shape, sql.read_files(paths, shape, prepared=True))))
     *others, insert = sql.replace_by_winners(shape, prepared=True)
     for statement in others:
         cursor.execute(statement)
-    return _count(cursor.execute(insert, {"batch": _batch_id(batch)}))
+    cursor.execute(insert, {"batch": _batch_id(batch)})
+    return replaced
 
 
 def _insert_few(
@@ -205,10 +219,18 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
     return len(fresh)
 
 
-def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead: int) -> None:
+def _unentered(cursor: duckdb.DuckDBPyConnection, batch: Batch, past_ledger: bool) -> Sequence[str]:
+    """The files that the ledger lacks: of several loaded together it may have some."""
+    if len(batch.names) == 1 and not past_ledger:
+        return batch.names  # or nothing would have been loaded
+    known = in_ledger(cursor, batch.table, batch.names)
+    return [name for name in batch.names if name not in known]
+
+
+def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, names: Sequence[str], inserted: int, dead: int) -> None:
     """One entry a file; the counts stand with the first, the others were loaded with it."""
     duplicates = batch.record_count - len(batch.dead) - inserted
-    first, *others = batch.names
+    first, *others = names
     span = (batch.first_received_at, batch.last_received_at)
     entries = [(first, sql.batch_id(first), batch.table, batch.record_count, inserted, duplicates, dead, *span)]
     entries += [(name, sql.batch_id(name), batch.table, 0, 0, 0, 0, *span) for name in others]
@@ -220,12 +242,19 @@ def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, inserted: int, dead:
 
 def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> bool:
     """Whether the ledger has this table's batch of every one of these files."""
+    return in_ledger(cursor, table, names) >= set(names)
+
+
+def in_ledger(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> set[str]:
+    """Of these files, those whose batch of this table is in the ledger."""
+    if not names:
+        return set()
     known = cursor.execute(
-        "SELECT count(DISTINCT batch) FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
+        "SELECT batch FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
         "AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))",
         {"table": table, "low": min(names), "high": max(names), "names": list(names)},
-    ).fetchone()
-    return known is not None and known[0] == len(set(names))
+    )
+    return {name for (name,) in known.fetchall()}
 
 
 def _batch_id(batch: Batch) -> str | None:

@@ -79,8 +79,9 @@ class Shape(msgspec.Struct, frozen=True):
 _BOUNDED: dict[str, Any] = {
     "boolean": bool,
     "bigint": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
-    # An integer beyond 2^53 would be rounded in silence; whoever fails here is looked at one by one.
-    "double": Annotated[float, Meta(ge=-MAX_EXACT_INTEGER, le=MAX_EXACT_INTEGER)],
+    # An integer beyond 2^53 would be rounded in silence, perhaps down to 2^53 itself before it is compared here:
+    # whoever comes so close is looked at one by one.
+    "double": Annotated[float, Meta(gt=-MAX_EXACT_INTEGER, lt=MAX_EXACT_INTEGER)],
     "timestamptz": Annotated[datetime, Meta(tz=True)],
     "varchar": str,
     "json": Raw,

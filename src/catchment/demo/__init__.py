@@ -1,0 +1,1 @@
+"""The living example: real data through the whole way, with accidents on purpose."""

@@ -1,0 +1,258 @@
+"""Every protection of exactly-once, removed on purpose from a copy of the package: a test must fail.
+
+`python -m tests.crash.mutants [NAME]` says for each which tests noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.running import REPOSITORY
+
+_PROTECTIONS = "tests/crash/test_protections.py"
+_POINTS = "tests/crash/test_points.py"
+_ORDER = "tests/crash/test_order.py"
+_CONFORMANCE = "tests/warehouses/test_duckdb.py"
+_FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A protection removed: in each file of the package this text becomes that. `tests` are those that have to
+    notice, all of them."""
+
+    protection: str
+    changes: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "search, of files",
+        (
+            (
+                "warehouses/duckdb_sql.py",
+                'f"AND x._received_at >= {moment(search_from)})"',
+                'f"AND x._received_at >= {moment(search_from)} AND false)"',
+            ),
+        ),
+        (
+            f"{_PROTECTIONS}::test_a_redelivered_round_adds_nothing[65]",
+            f"{_CONFORMANCE}::TestDuckDB::test_the_same_records_in_another_batch_are_not_new[300]",
+        ),
+    ),
+    Mutant(
+        "search, of parameters",
+        (("warehouses/duckdb_load.py", "AND _received_at >= {sql.moment(batch.search_from)}", "AND false"),),
+        (
+            f"{_PROTECTIONS}::test_a_redelivered_round_adds_nothing[1]",
+            f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[before queue.ack 1]",
+        ),
+    ),
+    Mutant(
+        "uniqueness in the batch, of files",
+        (("warehouses/duckdb_sql.py", 'once = "" if distinct else', 'once = "" if True else'),),
+        (f"{_PROTECTIONS}::test_copies_in_one_round_are_one_row[65]",),
+    ),
+    Mutant(
+        "uniqueness in the batch, of parameters",
+        (
+            (
+                "warehouses/duckdb_load.py",
+                "fresh = [record for identity, record in earliest.items() if identity not in known]",
+                "fresh = [record for record in decoder.decode_lines(rows.data)\n"
+                "             if (record.source, record.id) not in known]",
+            ),
+        ),
+        (f"{_PROTECTIONS}::test_copies_in_one_round_are_one_row[1]",),
+    ),
+    Mutant(
+        "early, of files",
+        (("warehouses/duckdb_load.py", "if batch.early and inserted and", "if False and"),),
+        (f"{_PROTECTIONS}::test_a_retry_by_a_fast_clock_is_found[65]",),
+    ),
+    Mutant(
+        "early, of parameters",
+        (("warehouses/duckdb_load.py", "if r.not_before > r.received_at]", "if False]"),),
+        (f"{_PROTECTIONS}::test_a_retry_by_a_fast_clock_is_found[1]",),
+    ),
+    Mutant(
+        "early, not looked up",
+        (("warehouses/duckdb.py", "early = set(self._has_early)", "early: set[str] = set()"),),
+        (f"{_PROTECTIONS}::test_a_retry_by_a_fast_clock_is_found[1]",),
+    ),
+    Mutant(
+        "own time",
+        (
+            (
+                "record.py",
+                "return floor if own is None else max(floor, _earlier(own, OWN_TIME_MARGIN))",
+                "return _earlier(received_at, OWN_TIME_MARGIN)",
+            ),
+        ),
+        (
+            f"{_PROTECTIONS}::test_a_retry_after_hours_is_found_by_the_clients_own_time[1]",
+            f"{_PROTECTIONS}::test_a_retry_after_hours_is_found_by_the_clients_own_time[65]",
+        ),
+    ),
+    Mutant(
+        "table lock",
+        (("warehouses/duckdb.py", "held.enter_context(self._lock(table))", "pass"),),
+        (f"{_PROTECTIONS}::test_of_two_loads_that_overlap_the_second_waits",),
+    ),
+    Mutant(
+        "repeated guard",
+        (
+            (
+                "warehouses/duckdb.py",
+                "if shapes[batch.table].version != batch.shape_version:",
+                "if False:",
+            ),
+        ),
+        (
+            f"{_PROTECTIONS}::test_a_table_that_changed_since_the_guard_looked_is_looked_at_again[65]",
+            f"{_CONFORMANCE}::TestDuckDB::test_a_batch_guarded_against_another_shape_is_refused",
+        ),
+    ),
+    Mutant(
+        "tombstone",
+        (
+            (
+                "warehouses/duckdb_sql.py",
+                "FROM catchment.tombstones o WHERE",
+                "FROM catchment.tombstones o WHERE false AND",
+            ),
+        ),
+        (
+            f"{_PROTECTIONS}::test_an_older_version_does_not_bring_back_what_was_deleted",
+            f"{_CONFORMANCE}::TestDuckDB::test_a_delete_outlives_its_row",
+        ),
+    ),
+    Mutant(
+        "dead letters in the transaction",
+        (
+            (
+                "warehouses/duckdb_load.py",
+                'dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")',
+                "dead = len(batch.dead)",
+            ),
+            (
+                "warehouses/duckdb.py",
+                "            self._shapes |= {",
+                "            from catchment.warehouses.duckdb_load import _bury\n"
+                "            for batch in batches:\n"
+                '                _bury(self._cursor(), batch.dead, batch.names[0] if batch.names else "")\n'
+                "            self._shapes |= {",
+            ),
+        ),
+        (f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[after commit of a load 1]",),
+    ),
+    Mutant(
+        "sweep",
+        (("load/sweep.py", "missing = self._missing(names)", "missing: dict[str, frozenset[str]] = {}"),),
+        (
+            f"{_PROTECTIONS}::test_what_nobody_handed_over_is_loaded_by_the_sweep[incoming]",
+            f"{_PROTECTIONS}::test_what_nobody_handed_over_is_loaded_by_the_sweep[everything]",
+            f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[after queue.ack 1]",
+        ),
+    ),
+    Mutant(
+        "acknowledging last",
+        (
+            (
+                "load/intake.py",
+                "parts = self._patiently(stop, lambda: self._archive(taken)",
+                "self.queue.ack(taken.deliveries)\n        parts = self._patiently(stop, lambda: self._archive(taken)",
+            ),
+        ),
+        (f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[before archive.put of incoming/ 1]",),
+    ),
+    Mutant(
+        "rewriting loaded files only",
+        (
+            (
+                "load/rewrite.py",
+                "if len(_loaded(ledger, plan.old)) < len(plan.old):",
+                "if False:",
+            ),
+        ),
+        ("tests/load/test_rewrite.py::test_a_warehouse_put_back_meanwhile_stops_the_set",),
+    ),
+    Mutant(
+        "the file's fsync",
+        (("archives/disk.py", "                _sync(descriptor)\n                _link", "                _link"),),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the folder's fsync",
+        (
+            (
+                "archives/disk.py",
+                'with _explained("write", path):\n            _sync_folder(path.parent)',
+                "pass",
+            ),
+        ),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the position's fsync",
+        (("queues/sqlite/positions.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
+        (f"{_ORDER}::test_a_rounds_file_is_durable_before_it_has_its_name_and_the_name_before_it_is_acknowledged",),
+    ),
+    Mutant(
+        "the publisher's fsync",
+        (("queues/sqlite/files.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
+        (f"{_ORDER}::test_publish_returns_after_its_commit_is_durable",),
+    ),
+)
+
+
+def run(tests: tuple[str, ...], package: Path) -> subprocess.CompletedProcess[str]:
+    """These tests on that copy of the package."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(package / "tmp"), *tests],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(package), "CATCHMENT_TEST_PATIENCE_S": "15"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def copy(folder: Path, mutant: Mutant | None) -> None:
+    """The package, with the mutant's changes. Fails where the code has moved on and a change no longer applies."""
+    shutil.copytree(REPOSITORY / "src" / "catchment", folder / "catchment")
+    for file, old, new in mutant.changes if mutant else ():
+        path = folder / "catchment" / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
+        path.write_text(text.replace(old, new))
+
+
+def noticed(mutant: Mutant) -> set[str]:
+    """Of the tests that have to notice, those that did."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy(Path(folder), mutant)
+        done = run(mutant.tests, Path(folder))
+    assert done.returncode in {0, 1}, done.stdout + done.stderr
+    return set(_FAILED.findall(done.stdout))
+
+
+def main(wanted: str) -> None:
+    """All mutants whose protection begins so."""
+    for mutant in MUTANTS:
+        if mutant.protection.startswith(wanted):
+            failed = noticed(mutant)
+            silent = set(mutant.tests) - failed
+            print(f"{mutant.protection}: {len(failed)} tests failed" + (f", NOT {sorted(silent)}" if silent else ""))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -1,0 +1,160 @@
+"""Receiving, archiving, acknowledging: in this order, whatever fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from catchment.archives.disk import DiskArchive
+from catchment.errors import Retry, StorageError
+from catchment.load import intake as intake_module
+from catchment.load.config import LoadConfig
+from catchment.load.intake import Intake
+from catchment.load.round import Part
+from catchment.queues import Message
+from catchment.service import Stop
+from tests.load.loading import packed, stamped
+from tests.load.queues import ListQueue
+
+
+class Watched(DiskArchive):
+    """Says in `events` when it has written, after as many failures as it is told to have."""
+
+    failures: int = 0
+    before_put: Callable[[], None] = staticmethod(lambda: None)
+
+    def put(self, name: str, data: Iterable[bytes]) -> None:
+        self.before_put()
+        if self.failures:
+            self.failures -= 1
+            raise Retry("the archive is away")
+        super().put(name, data)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Watched:
+    return Watched(DiskArchive.Config(), tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_LONGEST_PAUSE_S", 0.001)
+    waited = Stop.wait
+    monkeypatch.setattr(Stop, "wait", lambda self, seconds=None: waited(self, min(seconds or 0.0, 0.001)))
+
+
+def message(identity: str, count: int = 1) -> Message:
+    return packed(*[stamped(f"{identity}-{at}") for at in range(count)], identity=identity)
+
+
+def run(
+    queue: ListQueue, archive: DiskArchive, config: LoadConfig | None = None, age_s: float = 0.0
+) -> list[list[Part]]:
+    """Until the queue is empty; what was handed over."""
+    stop = Stop()
+    queue.on_empty = stop.drain
+    handed: list[list[Part]] = []
+    Intake(queue, archive, lambda table, plain: None, config or LoadConfig(), lambda: age_s, handed.append).run(stop)
+    return handed
+
+
+def rows(handed: list[list[Part]]) -> list[int]:
+    return [sum(part.rows for part in parts) for parts in handed]
+
+
+def test_by_age_each_delivery_is_a_round(archive: Watched) -> None:
+    queue = ListQueue([message("1")], [message("2"), message("3")])
+    assert rows(run(queue, archive)) == [1, 2]
+    assert [m.identity for m in queue.acknowledged] == ["1", "2", "3"]
+
+
+def test_until_it_is_old_a_round_takes_what_comes(archive: Watched) -> None:
+    queue = ListQueue([message("1")], [message("2")], [message("3")])
+    assert rows(run(queue, archive, age_s=60)) == [3]
+
+
+def test_a_round_closes_at_so_many_rows(archive: Watched) -> None:
+    queue = ListQueue(*[[message(str(at), 10)] for at in range(4)])
+    assert rows(run(queue, archive, LoadConfig(max_rows=20), age_s=60)) == [20, 20]
+
+
+def test_a_round_closes_at_so_many_bytes_and_asks_for_no_more_than_fit(archive: Watched) -> None:
+    big = [Message(b"x" * 700_000, str(at)) for at in range(4)]
+    queue = ListQueue(*[[each] for each in big])
+    assert len(run(queue, archive, LoadConfig(max_bytes=1_000_000), age_s=60)) == 2
+    assert queue.asked_bytes[:2] == [8_000_000, 300_000]
+
+
+def test_acknowledged_only_once_every_file_is_written(archive: Watched) -> None:
+    queue = ListQueue([message("1", 2000), packed(stamped("2", table="web.other"), identity="2")])
+    acknowledged_before: list[int] = []
+    archive.before_put = lambda: acknowledged_before.append(len(queue.acknowledged))
+    [parts] = run(queue, archive)
+    assert len({part.name for part in parts}) == 2
+    assert acknowledged_before == [0, 0]
+    assert len(queue.acknowledged) == 2
+
+
+def test_while_the_archive_is_away_the_round_waits_for_it(archive: Watched) -> None:
+    """Nobody else would ever deliver its messages again while this process lives."""
+    archive.failures = 3
+    queue = ListQueue([message("1")], [message("2")])
+    assert rows(run(queue, archive)) == [1, 1]
+    assert [m.identity for m in queue.acknowledged] == ["1", "2"]
+    assert queue.kept == 5
+
+
+def test_what_cannot_be_archived_before_the_stop_is_not_acknowledged(archive: Watched) -> None:
+    archive.failures = 10**9
+    queue = ListQueue([message("1")])
+    stop = Stop()
+    handed: list[list[Part]] = []
+    archive.before_put = stop.drain
+    Intake(queue, archive, lambda table, plain: None, LoadConfig(), lambda: 0.0, handed.append).run(stop)
+    assert (handed, queue.acknowledged) == ([], [])
+
+
+def test_a_disk_that_cannot_be_written_ends_the_service(archive: Watched) -> None:
+    def full() -> None:
+        raise StorageError("no space left")
+
+    archive.before_put = full
+    queue = ListQueue([message("1")])
+    with pytest.raises(StorageError):
+        run(queue, archive)
+    assert queue.acknowledged == []
+
+
+def test_an_acknowledgement_that_fails_is_made_again_and_nothing_is_archived_twice(archive: Watched) -> None:
+    queue = ListQueue([message("1")])
+    queue.failures["ack"] = [Retry("a"), Retry("b")]
+    assert rows(run(queue, archive)) == [1]
+    assert len(queue.acknowledged) == 1
+    assert len(list(archive.list())) == 1
+
+
+def test_receiving_that_fails_in_the_middle_closes_the_round_with_what_it_has(archive: Watched) -> None:
+    class Flaky(ListQueue):
+        def receive(self, max_bytes: int, wait_s: float):  # type: ignore[no-untyped-def]
+            if len(self.asked_bytes) == 1:
+                self.asked_bytes.append(0)
+                raise Retry("the broker is away")
+            return super().receive(max_bytes, wait_s)
+
+    queue = Flaky([message("1")], [message("2")])
+    assert rows(run(queue, archive, age_s=60)) == [1, 1]
+    assert len(queue.acknowledged) == 2
+
+
+def test_receiving_that_fails_goes_on(archive: Watched) -> None:
+    queue = ListQueue([message("1")])
+    queue.failures["receive"] = [Retry("a"), Retry("b")]
+    assert rows(run(queue, archive)) == [1]
+
+
+def test_a_stop_closes_the_open_round(archive: Watched) -> None:
+    queue = ListQueue([message("1")])  # then empty, which drains: long before the round is old
+    assert rows(run(queue, archive, age_s=3600)) == [1]
+    assert len(queue.acknowledged) == 1

@@ -1,0 +1,88 @@
+"""Many plain messages at once become what each of them becomes by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catchment.load.plain import _Careful, stamped
+from catchment.queues import Message
+from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Stamp, decode, uuid7
+
+T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+ids = st.one_of(
+    st.none(),
+    st.just(""),
+    st.text(max_size=5),
+    st.builds(uuid7),
+    st.sampled_from(["x" * 36, "x" * 512, "x" * 513]),
+)
+values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4) | st.just('"\\'),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+envelopes = st.fixed_dictionaries(
+    {"table": st.sampled_from(["a.b", "c.d", "A.b", "catchment.ledger"]), "data": st.dictionaries(st.text(), values)},
+    optional={
+        "id": ids,
+        "source": st.sampled_from(["web", "", 'a"b']),
+        "received_at": st.just("2026-11-01T00:00:00Z"),
+        "not_before": st.just("2026-11-01T00:00:00Z"),
+        "op": st.sampled_from(["insert", "upsert"]),
+        "key": st.just(["k"]),
+        "version": st.just("1"),
+        "rescued": st.dictionaries(st.text(max_size=3), values, max_size=1),
+        "other": st.just(1),
+    },
+)
+doubled = st.sampled_from(
+    [
+        b'{"table":"a.b","id":"1","id":"2","data":{}}',
+        b'{"table":"a.b","id":"1","data":{},"data":{"x":1}}',
+        b'{"table":"a.b","id":"1","source":"x","source":null,"data":{}}',
+        b'{"table":"a.b","id":null,"data":{}}',
+    ]
+)
+odd = st.sampled_from([b"", b" ", b"{}", b"[1]", b"\xff", b'{"table":"a.b","id":"1","data":[]}', b"not json"])
+bodies = st.one_of(
+    envelopes.map(msgspec.json.encode),
+    envelopes.map(lambda record: msgspec.json.format(msgspec.json.encode(record))),
+    st.lists(envelopes.map(msgspec.json.encode), max_size=3).map(b"\n".join),
+    doubled,
+    odd,
+)
+moments = st.sampled_from([None, T0, T0 + timedelta(seconds=1)])
+messages = st.lists(st.builds(Message, bodies, st.sampled_from([None, "q/1", "q/2"]), moments), max_size=8)
+
+
+@given(messages)
+def test_many_are_stamped_as_each_alone(some: list[Message]) -> None:
+    known = [message for message in some if message.enqueued_at is not None and message.identity is not None]
+    together = sorted(line.text for line in stamped(known, "queue", DEFAULT_WINDOW))
+    careful = _Careful("queue", DEFAULT_WINDOW)
+    alone = sorted(line.text for message in known for line in careful.lines(message))
+    assert together == alone
+
+
+def test_simple_ones_are_stamped_as_stamp_does() -> None:
+    bodies = [
+        b'{"table":"a.b","id":"%d","data":{"x":"y"}}' % number if number % 2
+        else b'{"table":"a.b","id":"%d","source":"web","data":{"x":"\xc3\xa9"}}' % number
+        for number in range(10)
+    ]  # fmt: skip
+    sent = [Message(body, f"q/{at}", T0 + timedelta(seconds=at // 3)) for at, body in enumerate(bodies)]
+    lines = list(stamped(sent, "queue", DEFAULT_WINDOW))
+    assert lines == [Stamp(m.enqueued_at or T0, "queue", m.identity).line(decode(m.body)) for m in sent]
+
+
+def test_a_field_named_twice_is_a_dead_letter_among_many() -> None:
+    good = [Message(b'{"table":"a.b","id":"%d","data":{}}' % at, f"q/{at}", T0) for at in range(50)]
+    bad = Message(b'{"table":"a.b","id":"1","id":"2","data":{}}', "q/bad", T0)
+    lines = list(stamped([*good, bad], "queue", DEFAULT_WINDOW))
+    assert [line.table for line in lines].count(DEAD_LETTERS) == 1
+    assert len(lines) == 51
