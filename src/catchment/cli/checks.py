@@ -78,6 +78,8 @@ def clock(runtime: Path) -> Finding:
 
 def writable(runtime: Path) -> Finding:
     """Whether the runtime folder can be written to, or made."""
+    if (runtime.exists() or runtime.is_symlink()) and not runtime.is_dir():
+        return Finding("folder", False, f"{runtime} is no folder", f"move it away: mv {runtime} {runtime}.old")
     folder = _existing(runtime)
     try:
         with tempfile.TemporaryFile(dir=folder):
