@@ -120,9 +120,10 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
     with contextlib.closing(project.queue.open()) as queue:
         stats = queue.stats()
     if stats.messages != 0:
-        # Others may go on publishing for ever: only what is as old as ours counts.
+        # Others may go on publishing for ever: only what is as old as ours counts. An age of 0 may be that of a
+        # message from before the clock was set back.
         age_s = time.monotonic() - before_s - _CLOCK_MARGIN_S
-        if stats.oldest_s is None or stats.oldest_s >= age_s:
+        if not stats.oldest_s or stats.oldest_s >= age_s:
             return False
     remote = find(project.runtime)
     if remote is None:
