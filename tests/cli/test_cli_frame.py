@@ -89,7 +89,7 @@ def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[
             yield (*words, name)
 
 
-@pytest.mark.parametrize("words", commands(cli.cli), ids=" ".join)
+@pytest.mark.parametrize("words", list(commands(cli.cli)), ids=" ".join)
 def test_help_fits_a_terminal_of_80_columns(
     catchment: Catchment, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:

@@ -113,7 +113,8 @@ def discard(project: Project, letters: tuple[str, ...], table: str | None, is_js
 def resume(project: Project, table: str) -> None:
     """Go on loading TABLE, which has halted.
 
-    It halts when too much of it is rejected. What was archived until now is loaded whatever its share of rejected records.
+    It halts when too much of it is rejected. What was archived until now is loaded, whatever its share of
+    rejected records.
     """
     check_table_name(table)
     with warehouse_of(project) as warehouse:
