@@ -113,6 +113,11 @@ def setup(service: str, *, level: str | None = None, stream: IO[str] | None = No
     _catch_uncaught(service)
 
 
+def is_set_up() -> bool:
+    """Whether `setup` has been called in this process."""
+    return any(isinstance(handler, _Handler) for handler in logging.getLogger().handlers)
+
+
 hide = remember
 """Never show this text again, from this moment on and in every thread."""
 

@@ -134,6 +134,14 @@ def test_a_folder_that_cannot_be_written_to(project: Path, monkeypatch: pytest.M
     assert f"{project} cannot be written to: Permission denied" in finding.detail
 
 
+def test_something_else_in_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / ".catchment").symlink_to(tmp_path / "nowhere")
+    assert "is no folder" in checks.writable(tmp_path / ".catchment").detail
+    (tmp_path / ".catchment").unlink()
+    (tmp_path / ".catchment").write_text("")
+    assert not checks.writable(tmp_path / ".catchment").is_well
+
+
 def test_an_older_duckdb_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks.versions().is_well
     monkeypatch.setattr(checks, "version", lambda _: "1.4.2.dev3")

@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -75,6 +75,30 @@ def test_every_command_has_the_summary_of_its_help() -> None:
         command = getattr(import_module(module), attribute)
         assert command.name == name
         assert words == command.help.partition("\n")[0]
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command as it is written, groups and what is in them."""
+    context = click.Context(group)
+    yield words
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name)
+
+
+@pytest.mark.parametrize("words", list(commands(cli.cli)), ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(
+    catchment: Catchment, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = catchment(*words, "--help")
+    assert ended.code == ExitCode.DONE
+    lines = ended.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line.endswith("...") and not line.startswith("Usage") for line in lines), "a summary is cut"
 
 
 def test_help_lists_every_command(catchment: Catchment) -> None:

@@ -86,7 +86,7 @@ def test_mistakes(live: Live, tmp_path: Path) -> None:
     no_record.write_bytes(b"\xff\x00")
     live.send("shop.mistakes", '{"n": 1, "n": 2}')
     (letter,) = live.letters()
-    for arguments, words in [
+    mistakes: list[tuple[tuple[str | Path, ...], str]] = [
         (("dead-letters show", "zzz"), "no open dead letter's id begins with 'zzz'"),
         (("dead-letters show", ""), "name it by its id"),
         (("dead-letters retry",), "name letters, or --table"),
@@ -98,10 +98,11 @@ def test_mistakes(live: Live, tmp_path: Path) -> None:
         (("dead-letters list", "; DROP TABLE x"), "not schema.table"),
         (("dead-letters resume", "shop.mistakes"), "has not halted"),
         (("dead-letters resume", "x"), "not schema.table"),
-    ]:
-        ended = live.run(*map(str, arguments))
-        assert ended.code == 2, arguments
-        assert words in ended.err, arguments
+    ]
+    for (command, *arguments), words in mistakes:
+        ended = live.run(str(command), *arguments)
+        assert ended.code == 2, (command, arguments)
+        assert words in ended.err, (command, arguments)
     assert len(live.letters()) == 1
     live.done("dead-letters discard", letter["id"])
     assert until(lambda: live.letters() == [])

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -21,20 +21,23 @@ import catchment
 from catchment.archives import INCOMING, Archive
 from catchment.config import Part, Project
 from catchment.config.units import size_text
-from catchment.errors import CatchmentError
+from catchment.errors import CatchmentError, StorageError
 from catchment.finding import Finding
+from catchment.load.files import parse
+from catchment.load.verify import problems
 from catchment.queues import Queue
 
 MIN_DUCKDB = (2, 0, 1)
 MIN_FREE_BYTES = 2_000_000_000
 CLOCK_TOLERANCE_S = 300
 MAX_FILES_FOR_CLOCK = 10_000
+MAX_LOOKED_AT_BYTES = 100_000_000
 SET_ASIDE = ("*/broken/*", "*.damaged-*")
 """Where the embedded queue and the embedded warehouse put a damaged file."""
 
 
-def examine(project: Project) -> Iterator[Finding]:
-    """Everything that can be looked at from here, as it is found."""
+def examine(project: Project, *, whole_archive: bool = False) -> Iterator[Finding]:
+    """Everything that can be looked at from here, as it is found. Reading the whole archive may take long."""
     yield versions()
     yield clock(project.runtime)
     yield writable(project.runtime)
@@ -42,7 +45,7 @@ def examine(project: Project) -> Iterator[Finding]:
     yield from private_env(project.root / ".env")
     yield from set_aside(project.runtime)
     yield from part(project.queue, _ask_queue)
-    yield from part(project.archive, _ask_archive)
+    yield from part(project.archive, lambda archive: _ask_archive(archive, whole=whole_archive))
     yield from part(project.warehouse, None)
 
 
@@ -75,6 +78,8 @@ def clock(runtime: Path) -> Finding:
 
 def writable(runtime: Path) -> Finding:
     """Whether the runtime folder can be written to, or made."""
+    if (runtime.exists() or runtime.is_symlink()) and not runtime.is_dir():
+        return Finding("folder", False, f"{runtime} is no folder", f"move it away: mv {runtime} {runtime}.old")
     folder = _existing(runtime)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -144,9 +149,28 @@ def _ask_queue(queue: Queue) -> str:
     return f"{'an unknown number of' if stats.messages is None else stats.messages} messages wait"
 
 
-def _ask_archive(archive: Archive) -> str:
-    first = next(iter(archive.list(INCOMING)), None)
-    return "it can be listed" + ("" if first else "; nothing is incoming")
+def _ask_archive(archive: Archive, *, whole: bool) -> str:
+    """Raises `StorageError` where files are damaged: all are read, or as many of the newest as take a moment."""
+    entries = sorted(archive.list("" if whole else INCOMING), key=lambda entry: entry.name, reverse=True)
+    ours = [entry for entry in entries if parse(entry.name) is not None]
+    damaged: dict[str, str] = {}
+    looked_at = looked_at_bytes = 0
+    for entry in ours:
+        if not whole and looked_at_bytes >= MAX_LOOKED_AT_BYTES:
+            break
+        with suppress(FileNotFoundError):  # rewritten meanwhile
+            found = problems(archive, entry.name)
+            looked_at, looked_at_bytes = looked_at + 1, looked_at_bytes + entry.bytes
+            if found:
+                damaged[entry.name] = found[0]
+    if damaged:
+        name, problem = next(iter(damaged.items()))
+        raise StorageError(
+            f"{len(damaged):,} of {looked_at:,} files are damaged, such as {name}: {problem}",
+            "look into the disk; put the files back from a copy of the archive, or move them away",
+        )
+    where = "in all" if whole else "incoming"
+    return f"{looked_at:,} files {where} are whole" if looked_at else "it can be listed; nothing is incoming"
 
 
 def _existing(folder: Path) -> Path:

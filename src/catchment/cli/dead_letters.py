@@ -32,7 +32,9 @@ def dead_letters() -> None:
 @dead_letters.command(name="list")
 @with_project
 @click.argument("table", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="At most so many."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line.")
 def list_(project: Project, table: str | None, limit: int, is_json: bool) -> int:
     """List the dead letters that nobody has settled, the oldest first.
@@ -77,8 +79,8 @@ def show(project: Project, letter: str, only_bytes: bool, is_json: bool) -> None
 
 @dead_letters.command()
 @with_project
-@click.argument("letters", nargs=-1)
-@click.option("--table", help="All of this table.")
+@click.argument("letters", metavar="[LETTER]...", nargs=-1)
+@click.option("--table", metavar="TABLE", help="All of this table.")
 @click.option("--mended", type=click.File("rb"), metavar="FILE", help="The record to send in place of the one LETTER.")
 @settled_json
 def retry(
@@ -97,8 +99,8 @@ def retry(
 
 @dead_letters.command()
 @with_project
-@click.argument("letters", nargs=-1)
-@click.option("--table", help="All of this table.")
+@click.argument("letters", metavar="[LETTER]...", nargs=-1)
+@click.option("--table", metavar="TABLE", help="All of this table.")
 @settled_json
 def discard(project: Project, letters: tuple[str, ...], table: str | None, is_json: bool) -> None:
     """Settle dead LETTERS without loading them. They stay in catchment.dead_letters and in the archive."""
@@ -109,9 +111,10 @@ def discard(project: Project, letters: tuple[str, ...], table: str | None, is_js
 @with_project
 @click.argument("table")
 def resume(project: Project, table: str) -> None:
-    """Go on loading TABLE, which halted because too much of it was rejected.
+    """Go on loading TABLE, which has halted.
 
-    What was archived until now is loaded whatever its share of rejected records.
+    It halts when too much of it is rejected. What was archived until now is loaded, whatever its share of
+    rejected records.
     """
     check_table_name(table)
     with warehouse_of(project) as warehouse:

@@ -19,12 +19,13 @@ from catchment.secret import redact
 @click.command()
 @with_project
 @click.option("--json", "is_json", is_flag=True, help='Print {"ok", "findings"} as JSON.')
-def doctor(project: Project, is_json: bool) -> ExitCode:
+@click.option("--archive", "whole_archive", is_flag=True, help="Read the whole archive, rather than its newest files.")
+def doctor(project: Project, is_json: bool, whole_archive: bool) -> ExitCode:
     """Check that every configured part can be reached.
 
     Disturbs nothing that runs. Exits with 3 if something is not well.
     """
-    findings = list(examine(project))
+    findings = list(examine(project, whole_archive=whole_archive))
     is_well = all(finding.is_well for finding in findings)
     if is_json:
         found = {"ok": is_well, "findings": [_public(finding) for finding in findings]}

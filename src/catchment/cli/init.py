@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import click
 
 from catchment.config import PROJECT_FILE, RUNTIME_FOLDER
 from catchment.config.describe import Section, Setting, sections, toml
-from catchment.config.sections import ADAPTER_SECTIONS
+from catchment.config.sections import ADAPTER_SECTIONS, MAX_PROJECT_NAME
 from catchment.errors import StorageError, UsageError
 
 _HEAD = """\
@@ -37,12 +38,13 @@ def init(directory: Path) -> None:
     DIR must be new or empty. Writes catchment.toml with every setting commented, .env for secrets, .gitignore.
     """
     make_project(directory)
-    click.echo(f"Made a project in {directory}. Try: catchment up -p {directory}", err=True)
+    click.echo(f"Made a project in {directory}. Try: catchment up -p {shlex.quote(str(directory))}", err=True)
 
 
 def make_project(directory: Path) -> None:
     """Write the files of an empty project. Raises `UsageError` unless the folder is new or empty."""
-    files = ((PROJECT_FILE, project_file(directory.absolute().name), 0o666), (".env", _ENV, 0o600))
+    name = directory.absolute().name[:MAX_PROJECT_NAME]
+    files = ((PROJECT_FILE, project_file(name), 0o666), (".env", _ENV, 0o600))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in directory.iterdir())

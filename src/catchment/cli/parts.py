@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from catchment import presence
+from catchment import log, presence
 from catchment.archives import INCOMING, Archive
 from catchment.config import Project
 from catchment.errors import Abort, Malformed, UsageError, WarehouseDown
@@ -28,6 +29,7 @@ def warehouse_of(project: Project) -> Iterator[Warehouse]:
 
     Raises `WarehouseDown` where neither can be had.
     """
+    _set_up_log()
     opened = _reach(project)
     try:
         yield opened
@@ -52,7 +54,14 @@ def _reach(project: Project) -> Warehouse:
 
 def open_here(project: Project) -> Warehouse:
     """The warehouse itself, in this process. Raises `WarehouseDown` while another process has it."""
+    _set_up_log()
     return project.warehouse.open(readable=[archive_folder(project.archive.open())])
+
+
+def _set_up_log() -> None:
+    """So that what parts say of damage, say, is said as by a service: a command has none of its own."""
+    if not log.is_set_up():
+        log.setup("catchment", level=os.environ.get(log.LEVEL_ENV) or "warning")
 
 
 def archive_folder(archive: Archive) -> Path:
@@ -111,9 +120,10 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
     with contextlib.closing(project.queue.open()) as queue:
         stats = queue.stats()
     if stats.messages != 0:
-        # Others may go on publishing for ever: only what is as old as ours counts.
+        # Others may go on publishing for ever: only what is as old as ours counts. An age of 0 may be that of a
+        # message from before the clock was set back.
         age_s = time.monotonic() - before_s - _CLOCK_MARGIN_S
-        if stats.oldest_s is None or stats.oldest_s >= age_s:
+        if not stats.oldest_s or stats.oldest_s >= age_s:
             return False
     remote = find(project.runtime)
     if remote is None:

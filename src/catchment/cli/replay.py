@@ -11,7 +11,7 @@ import msgspec
 from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
 from catchment.config import Project
-from catchment.errors import UsageError
+from catchment.errors import StorageError, UsageError
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.loader import Loader
@@ -45,7 +45,9 @@ def replay(project: Project, table: str, since: str | None, until: str | None, i
     else:
         click.echo(f"{table}: {done.inserted:,} rows added, of {done.records:,} records in {done.files:,} files")
     if done.damaged:
-        raise click.ClickException(f"{done.damaged} files of the archive are damaged and were left out")
+        raise StorageError(
+            f"{done.damaged} files of the archive are damaged and were left out", "catchment doctor --archive"
+        )
 
 
 def _progress(done: Replayed) -> None:

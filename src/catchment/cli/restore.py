@@ -11,7 +11,7 @@ import msgspec
 from catchment.cli.parts import open_here
 from catchment.cli.project import with_project
 from catchment.config import Project
-from catchment.errors import UsageError, WarehouseDown
+from catchment.errors import StorageError, UsageError, WarehouseDown
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.keeping import EARLY_WINDOWS
@@ -45,4 +45,6 @@ def restore(project: Project, from_archive: bool, is_json: bool) -> None:
     else:
         click.echo(f"{batches:,} batches loaded from the archive")
     if sweep.damaged:
-        raise click.ClickException(f"{len(sweep.damaged)} files of the archive are damaged: catchment doctor")
+        raise StorageError(
+            f"{len(sweep.damaged)} files of the archive are damaged and were left out", "catchment doctor --archive"
+        )

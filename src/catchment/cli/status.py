@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from catchment import presence
+from catchment.cli.checks import set_aside
 from catchment.cli.exits import ExitCode
 from catchment.cli.parts import unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
@@ -81,6 +82,7 @@ def look(project: Project) -> Status:
             stats = queue.stats()
     except CatchmentError as error:
         problems.append(f"queue: {error.message}")
+    problems += [f"{finding.subject}: {finding.detail}" for finding in set_aside(project.runtime)]
     found = Status(services, stats, None, [], None, problems)
     if not project.runtime.exists():
         return found  # nothing ever ran: asking would make an empty warehouse

@@ -12,6 +12,8 @@ from msgspec import Meta
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
 
+MAX_PROJECT_NAME = 100
+
 
 def _check_timezone(name: str) -> None:
     if name == "UTC":
@@ -26,7 +28,9 @@ def _check_timezone(name: str) -> None:
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The project as a whole."""
 
-    name: Annotated[str, Meta(max_length=100, description="What the project is called; empty: as its folder is.")] = ""
+    name: Annotated[
+        str, Meta(max_length=MAX_PROJECT_NAME, description="What the project is called; empty: as its folder is.")
+    ] = ""
     timezone: Annotated[
         str,
         Meta(

@@ -78,7 +78,9 @@ def _items(source: Source, text: bytes) -> list[msgspec.Raw]:
             return _raw_list(text)
         if begins == b"{":
             return [_raw(text)]
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise UsageError(f"{source.name} is nested too deep for JSON", "flatten it") from None
+    except msgspec.DecodeError as error:
         found = re.search(r"\(byte ([0-9]+)\)", str(error))
         where = f" line {text.count(10, 0, int(found[1])) + 1:,}" if found else ""
         raise UsageError(

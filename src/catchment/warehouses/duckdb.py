@@ -61,8 +61,11 @@ class DuckDBWarehouse:
         self._checkpointing = threading.Lock()
         self._local = threading.local()
         self._closed = False
-        for each in (self.path.parent, self._tmp):
-            each.mkdir(parents=True, exist_ok=True)
+        try:
+            for each in (self.path.parent, self._tmp):
+                each.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be used: {error.strerror}", f"ls -ld {folder}") from None
         opened = Opening(self.path, config, self._tmp).open([*readable, self._tmp])
         self._connection = opened.connection
         self.set_aside = opened.set_aside
@@ -288,14 +291,19 @@ class DuckDBWarehouse:
         large insert writes ahead lies in blocks that the copied header does not know."""
         if destination.exists():
             raise UsageError(f"{destination} exists already", "name a file that does not")
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = destination.with_name(destination.name + ".partial")
         with self._checkpointing:
             self._cursor().execute("FORCE CHECKPOINT")
-            partial = destination.with_name(destination.name + ".partial")
-            shutil.copyfile(self.path, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.rename(destination)
+            try:
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.path, partial)
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+                partial.rename(destination)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+                raise StorageError(f"{destination} cannot be written: {error.strerror}", "another place") from None
 
     def close(self) -> None:
         if not self._closed:
