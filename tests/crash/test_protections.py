@@ -21,6 +21,7 @@ from catchment.service import Stop
 from catchment.testing.content import content
 from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses.duckdb_ledger import Ledger
 from tests.load.loading import T0, Rig, event
 
 TABLE = "web.event"
@@ -90,8 +91,8 @@ class Meeting(DuckDBWarehouse):
         super().__init__(*args, **more)
         self.slow_has_written, self.other_has_written = threading.Event(), threading.Event()
 
-    def _load_one(self, cursor: Any, batch: Batch, *args: Any) -> Loaded:
-        loaded = super()._load_one(cursor, batch, *args)
+    def _load_one(self, cursor: Any, ledger: Ledger, batch: Batch, *args: Any) -> Loaded:
+        loaded = super()._load_one(cursor, ledger, batch, *args)
         if batch.names[0] == self.slow:
             self.slow_has_written.set()
             self.other_has_written.wait(0.4)

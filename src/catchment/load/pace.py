@@ -50,6 +50,6 @@ class Pace:
     def _adjust(self, share: float) -> None:
         longest_s = max(LONGEST_S, self._shortest_s)
         if share > SHARE_OF_A_CORE:
-            self._age_s = min(longest_s, self._age_s * 1.25)
+            self._age_s = min(longest_s, self._age_s * min(2.0, share / SHARE_OF_A_CORE))
         elif share < SHARE_OF_A_CORE * 0.7:
             self._age_s = max(self._shortest_s, self._age_s * 0.9)

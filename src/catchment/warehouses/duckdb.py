@@ -31,7 +31,8 @@ from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
-from catchment.warehouses.duckdb_load import has_all, load_batch
+from catchment.warehouses.duckdb_ledger import Ledger
+from catchment.warehouses.duckdb_load import load_batch
 from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
 from catchment.warehouses.duckdb_query import run_query
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen
@@ -91,7 +92,9 @@ class DuckDBWarehouse:
             shapes = {table: self.shape(table) for table in tables}
             early = set(self._has_early)
             with self._transaction() as cursor:
-                loaded = [self._load_one(cursor, batch, shapes, early, past_ledger) for batch in batches]
+                ledger = Ledger(cursor, (name for batch in batches for name in batch.names))
+                loaded = [self._load_one(cursor, ledger, batch, shapes, early, past_ledger) for batch in batches]
+                ledger.write()
             self._shapes |= {table: shape for table, shape in shapes.items() if shape.version > 0}
             self._has_early |= early
             self._changes.update(each.table for each in loaded if not each.skipped)
@@ -100,17 +103,20 @@ class DuckDBWarehouse:
     def _load_one(
         self,
         cursor: duckdb.DuckDBPyConnection,
+        ledger: Ledger,
         batch: Batch,
         shapes: dict[str, Shape],
         early: set[str],
         past_ledger: bool,
     ) -> Loaded:
-        if batch.names and not past_ledger and has_all(cursor, batch.table, batch.names):
+        if batch.names and not past_ledger and ledger.has_all(batch.table, batch.names):
             return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
         if shapes[batch.table].version != batch.shape_version:
             raise SchemaChanged(batch.table)
         shapes[batch.table] = shape = self._change(cursor, shapes[batch.table], batch.changes)
-        return load_batch(cursor, shape, batch, tmp=self._tmp, tables_with_early=early, past_ledger=past_ledger)
+        loaded = load_batch(cursor, shape, batch, tmp=self._tmp, tables_with_early=early, past_ledger=past_ledger)
+        ledger.add(batch, loaded)
+        return loaded
 
     def _lock(self, table: str) -> threading.RLock:
         """The one lock of a table: `setdefault` is atomic, a defaultdict may make two."""
@@ -198,8 +204,7 @@ class DuckDBWarehouse:
             return {}
         found: defaultdict[str, set[str]] = defaultdict(set)
         rows = self._fetch(
-            "SELECT batch, table_name FROM catchment.ledger WHERE batch >= $low AND batch <= $high "
-            "AND batch IN (SELECT unnest($names::VARCHAR[]))",
+            sql.LEDGER_OF,
             {"low": min(names), "high": max(names), "names": list(names)},
         )
         for batch, table in rows:
@@ -211,7 +216,7 @@ class DuckDBWarehouse:
             return
         with self._transaction() as cursor:
             for entry in entries:
-                if entry.same_as and not has_all(cursor, entry.table, entry.same_as):
+                if entry.same_as and not Ledger(cursor, entry.same_as).has_all(entry.table, entry.same_as):
                     raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             cursor.executemany(
                 "INSERT INTO catchment.ledger SELECT $1, $2, $3, $4, 0, 0, 0, $5, $6, now() WHERE NOT EXISTS "

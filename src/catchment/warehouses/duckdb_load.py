@@ -37,7 +37,7 @@ def load_batch(
     tables_with_early: set[str],
     past_ledger: bool,
 ) -> Loaded:
-    """Insert what is new, with `early`, tombstones, dead letters and the ledger's entry."""
+    """Insert what is new, with `early`, tombstones and dead letters."""
     inserted = 0
     for rows in batch.rows:
         if rows.count == 0:
@@ -51,8 +51,6 @@ def load_batch(
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     dead = _bury(cursor, batch.dead, _batch_id(batch))
-    if unentered := _unentered(cursor, batch, past_ledger):
-        _enter(cursor, batch, unentered, inserted, dead)
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
 
@@ -126,19 +124,7 @@ def _insert_few(
     fresh = [record for identity, record in earliest.items() if identity not in known]
     if not fresh:
         return 0
-    names = ["_id", "_received_at", "_source", "_batch", "_rescued", *(column.name for column in shape.columns)]
-    values: list[Any] = []
-    for record in fresh:
-        values += (record.id, record.received_at, record.source, _batch_id(batch), _json(record.rescued))
-        values += [
-            _json(value) if isinstance(value, msgspec.Raw) else value for value in msgspec.structs.astuple(record.data)
-        ]
-    row = f"({', '.join('?' * len(names))}, now())"
-    cursor.execute(
-        f"INSERT INTO {sql.table_name(shape.table)} ({', '.join(map(sql.name, names))}, _loaded_at) "
-        f"VALUES {', '.join([row] * len(fresh))}",
-        values,
-    )
+    _insert_values(cursor, shape, fresh, _batch_id(batch))
     early = [r for r in fresh if r.not_before > r.received_at]
     if early:
         cursor.executemany(
@@ -147,6 +133,28 @@ def _insert_few(
         )
         tables_with_early.add(shape.table)
     return len(fresh)
+
+
+def _insert_values(cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Sequence[Any], batch: str | None) -> None:
+    """One statement for all; columns that are null in every row are left out, since each costs."""
+    columns: dict[str, Sequence[Any]] = {
+        "_id": [record.id for record in records],
+        "_received_at": [record.received_at for record in records],
+        "_source": [record.source for record in records],
+        "_batch": [batch] * len(records),
+        "_rescued": [_json(record.rescued) for record in records],
+    }
+    for column, values in zip(
+        shape.columns, zip(*(msgspec.structs.astuple(record.data) for record in records), strict=True), strict=False
+    ):
+        columns[column.name] = [_json(value) if isinstance(value, msgspec.Raw) else value for value in values]
+    used = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    row = f"({', '.join('?' * len(used))}, now())"
+    cursor.execute(
+        f"INSERT INTO {sql.table_name(shape.table)} ({', '.join(map(sql.name, used))}, _loaded_at) "
+        f"VALUES {', '.join([row] * len(records))}",
+        [value for values in zip(*used.values(), strict=True) for value in values],
+    )
 
 
 def _known(
@@ -217,44 +225,6 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
             ],
         )
     return len(fresh)
-
-
-def _unentered(cursor: duckdb.DuckDBPyConnection, batch: Batch, past_ledger: bool) -> Sequence[str]:
-    """The files that the ledger lacks: of several loaded together it may have some."""
-    if len(batch.names) == 1 and not past_ledger:
-        return batch.names  # or nothing would have been loaded
-    known = in_ledger(cursor, batch.table, batch.names)
-    return [name for name in batch.names if name not in known]
-
-
-def _enter(cursor: duckdb.DuckDBPyConnection, batch: Batch, names: Sequence[str], inserted: int, dead: int) -> None:
-    """One entry a file; the counts stand with the first, the others were loaded with it."""
-    duplicates = batch.record_count - len(batch.dead) - inserted
-    first, *others = names
-    span = (batch.first_received_at, batch.last_received_at)
-    entries = [(first, sql.batch_id(first), batch.table, batch.record_count, inserted, duplicates, dead, *span)]
-    entries += [(name, sql.batch_id(name), batch.table, 0, 0, 0, 0, *span) for name in others]
-    cursor.execute(
-        "INSERT INTO catchment.ledger VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, now())"] * len(entries)),
-        [value for entry in entries for value in entry],
-    )
-
-
-def has_all(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> bool:
-    """Whether the ledger has this table's batch of every one of these files."""
-    return in_ledger(cursor, table, names) >= set(names)
-
-
-def in_ledger(cursor: duckdb.DuckDBPyConnection, table: str, names: Sequence[str]) -> set[str]:
-    """Of these files, those whose batch of this table is in the ledger."""
-    if not names:
-        return set()
-    known = cursor.execute(
-        "SELECT batch FROM catchment.ledger WHERE table_name = $table AND batch >= $low "
-        "AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))",
-        {"table": table, "low": min(names), "high": max(names), "names": list(names)},
-    )
-    return {name for (name,) in known.fetchall()}
 
 
 def _batch_id(batch: Batch) -> str | None:

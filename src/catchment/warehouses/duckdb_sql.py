@@ -58,6 +58,11 @@ CREATE OR REPLACE VIEW catchment.open_dead_letters AS
 DEAD_LETTER_FIELDS = ("table_name", "reason", "detail", "origin", "record_source", "record_id", "bytes")
 CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id")
 
+LEDGER_OF = """
+SELECT batch, table_name FROM catchment.ledger
+WHERE batch >= $low AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))
+"""
+
 NEW, OLD, EARLY = '"new row"', '"old row"', '"early row"'
 """Aliases that no column can have: DuckDB would take `s.id` for a field `id` of a JSON column `s`."""
 

@@ -1,0 +1,62 @@
+"""The ledger within one transaction: read once for all batches of a load, and written once.
+
+With hundreds of small tables in a round, a statement a table for each costs as much as the rows do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from catchment.warehouses import Batch, Loaded
+from catchment.warehouses.duckdb_sql import LEDGER_OF, batch_id
+
+_Entry = tuple[str, str, str, int, int, int, int, datetime, datetime]
+
+
+class Ledger:
+    """What the ledger has of some batches' files, under the locks of their tables, and what is to be added."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+        self._cursor = cursor
+        self._known = _known_batches(cursor, sorted(set(names)))
+        self._entries: list[_Entry] = []
+
+    def has_all(self, table: str, names: Sequence[str]) -> bool:
+        """Whether it has this table's batch of every one of these files."""
+        return all((name, table) in self._known for name in names)
+
+    def add(self, batch: Batch, loaded: Loaded) -> None:
+        """Enter the files of a batch that it lacks: of several loaded together it may have some. The counts stand
+        with the first, the others were loaded with it."""
+        lacking = [name for name in batch.names if (name, batch.table) not in self._known]
+        span = (batch.first_received_at, batch.last_received_at)
+        for place, name in enumerate(lacking):
+            records, *counts = (
+                (0, 0, 0, 0) if place else (batch.record_count, loaded.inserted, loaded.duplicates, loaded.dead)
+            )
+            self._entries.append((name, batch_id(name), batch.table, records, counts[0], counts[1], counts[2], *span))
+            self._known.add((name, batch.table))
+
+    def write(self) -> None:
+        """Insert what was added."""
+        if not self._entries:
+            return
+        columns: list[Any] = [list(column) for column in zip(*self._entries, strict=True)]
+        kinds = ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TIMESTAMPTZ", "TIMESTAMPTZ")
+        values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, start=1))
+        self._cursor.execute(f"INSERT INTO catchment.ledger SELECT {values}, now()", columns)
+
+
+def _known_batches(cursor: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[tuple[str, str]]:
+    """Of these files, in order, (file, table) of the batches that are in the ledger."""
+    if not names:
+        return set()
+    known = cursor.execute(
+        LEDGER_OF,
+        {"low": names[0], "high": names[-1], "names": list(names)},
+    )
+    return set(known.fetchall())
