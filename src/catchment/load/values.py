@@ -111,7 +111,7 @@ def _integer(text: bytes) -> int | None:
 def moment(text: bytes) -> str | None:
     """A JSON string that is strict RFC 3339 with a zone and at most six fractional digits, within the
     years 1 to 9999, decoded; else None."""
-    if not 22 <= len(text) <= 34:
+    if text[:1] != b'"' or not 22 <= len(text) <= 34:
         return None
     string = _decode_string(text)
     if not _RFC3339.match(string):
