@@ -28,7 +28,7 @@ from catchment.record import DEAD_LETTERS
 from catchment.testing.content import Identity, canonical, content, rows
 from catchment.warehouses import Warehouse
 from tests.crash.publisher import confirmed, tried
-from tests.crash.running import Running, archived, make_project, now, opened_warehouse, until
+from tests.crash.running import PATIENCE_S, Running, archived, make_project, now, opened_warehouse, until
 from tests.crash.traffic import KEYED, TABLES, Sent, Shipment, Traffic
 
 Contents = dict[str, dict[Identity, dict[str, Any]]]
@@ -91,7 +91,7 @@ def crash(folder: Path, plan: Plan) -> Crashed:
             until(lambda share=share: _confirmed(running) >= share, f"{share:.0f} of {total} shipments")  # type: ignore[misc]
             kills[victim] += _kill(running, victim, rng)
         until(lambda: not running.publishers(), "the publishers to end")
-        until(running.is_loaded, "everything to be loaded")
+        until(running.is_loaded, "everything to be loaded", max(PATIENCE_S, plan.records / 500))
         running.stop_up()
     except BaseException:
         print(running.said()[-8000:])

@@ -18,7 +18,7 @@ import pytest
 from catchment import presence
 from catchment.errors import Abort
 from catchment.presence import ServiceState, State
-from catchment.supervisor import Supervisor
+from catchment.supervisor import Patience, Supervisor
 from tests.service.conftest import PATIENCE_S, PROGRAM, Programs, runs, until
 
 
@@ -215,7 +215,7 @@ def test_an_orphan_that_has_drained_is_waited_for_until_its_lock_is_free(
     states = iter([*[ServiceState("load", 7, first)] * 2, ServiceState("load", None, "starting"), None])
     monkeypatch.setattr(presence, "service", lambda runtime, name: next(states))
     monkeypatch.setattr("catchment.supervisor.time", Clock())
-    supervisor = Supervisor(tmp_path, [])
+    supervisor = Supervisor(tmp_path, [], patience=Patience(orphan_s=1))
     if drains:
         supervisor._await_leftover("load")
         assert list(states) == []
