@@ -33,7 +33,7 @@ def until(condition: Callable[[], object], what: str, patience_s: float = PATIEN
     give_up_s = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up_s, f"waited in vain for {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)  # each look costs the process that it looks at
 
 
 def make_project(folder: Path, settings: str = "") -> Project:

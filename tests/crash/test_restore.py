@@ -93,8 +93,8 @@ def count(running: Running) -> int:
         if remote is None:
             return 0
         with contextlib.closing(remote):
-            there = [table for table in TABLES if remote.shape(table).version]
-            every = " UNION ALL ".join(f"SELECT count(*) AS c FROM {table}" for table in there)
+            there = rows(remote, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'crash'")
+            every = " UNION ALL ".join(f"SELECT count(*) AS c FROM crash.{table}" for (table,) in there)
             return int(rows(remote, f"SELECT sum(c)::BIGINT FROM ({every})")[0][0]) if there else 0
     except CatchmentError:
         return 0

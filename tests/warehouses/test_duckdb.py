@@ -287,6 +287,12 @@ def test_a_schema_may_have_the_name_of_the_file(tmp_path: Path) -> None:
             made.close()
 
 
+def test_the_suite_knows_the_protocol() -> None:
+    """Every call of it is there."""
+    calls = {name for name in vars(Warehouse) if not name.startswith("_")}
+    assert {name for name in calls if not hasattr(DuckDBWarehouse, name)} == set()
+
+
 def test_no_thread_that_asked_holds_up_a_checkpoint(warehouse: DuckDBWarehouse) -> None:
     questions: list[Callable[[], object]] = [
         lambda: warehouse.row_count("catchment.dead_letters", datetime(2000, 1, 1, tzinfo=UTC), 10),
@@ -300,9 +306,3 @@ def test_no_thread_that_asked_holds_up_a_checkpoint(warehouse: DuckDBWarehouse) 
             load(warehouse, [row(str(number), n=number)], changes, name=str(number))
             # Raises while a transaction is open; a backup would wait for its end.
             warehouse._cursor().execute("CHECKPOINT")
-
-
-def test_the_suite_knows_the_protocol() -> None:
-    """Every call of it is there."""
-    calls = {name for name in vars(Warehouse) if not name.startswith("_")}
-    assert {name for name in calls if not hasattr(DuckDBWarehouse, name)} == set()
