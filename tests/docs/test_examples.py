@@ -29,7 +29,8 @@ def test_what_the_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None
         "TMPDIR": str(tmp_path / "tmp"),
         "CATCHMENT_LOG_FORMAT": "human",
     }
-    assert run(page, tmp_path, env) == []
+    problems = run(page, tmp_path, env)
+    assert not problems, "\n\n".join(problems)
 
 
 def test_the_tutorial_is_among_them() -> None:
