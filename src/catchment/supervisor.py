@@ -47,10 +47,10 @@ class Patience:
     drain_s: float = DRAIN_S + 5
     """For each child; by itself it takes a little less."""
     interrupt_s: float = 5.0
+    orphan_s: float = 3.0
+    """For a child of an earlier supervisor that was killed to begin to drain: milliseconds, on an idle machine."""
     leftover_s: float = 15.0
-    """For the children of an earlier supervisor that was killed: they stop by themselves."""
-    notice_s: float = 3.0
-    """For them to notice it: milliseconds, except on a machine that has no time for them."""
+    """For such a child to stop, which it does by itself."""
 
 
 class Supervisor:
@@ -127,10 +127,12 @@ class Supervisor:
     def _await_leftover(self, name: str) -> None:
         """Wait for a service of an earlier `up` that was killed. One that does not stop is somebody else's."""
         began_s = time.monotonic()
-        said = False
+        said = drains = False
         while (state := presence.service(self._runtime, name)) and state.alive:
             waited_s = time.monotonic() - began_s
-            if waited_s > (self._patience.leftover_s if state.state == "draining" else self._patience.notice_s):
+            # In its very last moments it shows as something else.
+            drains = drains or state.state == "draining"
+            if waited_s > (self._patience.leftover_s if drains else self._patience.orphan_s):
                 raise Abort(
                     f"{name} already runs for this project (pid {state.pid or 'unknown'})",
                     f"stop that process first, or leave {name} to it and `run` the others",

@@ -87,6 +87,13 @@ def test_some_tables_are_never_seen(shape: Shape) -> None:
     assert seen(b"{}", shape=shape) is None
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"j":"\xff"}', b'{"j":["\\u0000"]}', b'{"d":9007199254740993}', b'{"j":' + b"[" * 5_000 + b"}"]
+)
+def test_what_it_does_not_let_pass_though_msgspec_would(data: bytes) -> None:
+    assert seen(data) is None
+
+
 def test_a_field_of_nulls_is_seen_once_it_is_known() -> None:
     memory = Memory()
     assert seen(b'{"new":null}', memory=memory.of("web.event")) is None

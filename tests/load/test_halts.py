@@ -82,7 +82,7 @@ def test_once_resumed_what_was_archived_before_passes_whatever_its_share(rig: Ri
 
 
 def test_what_passed_so_does_not_halt_the_table_again(rig: Rig) -> None:
-    file(rig, "x", 1, 90)
+    file(rig, "x", 1, 300)
     rig.warehouse.resume("web.event")
     rig.halts.refresh()
     rig.swept()

@@ -101,7 +101,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 CHANGES = st.lists(
-    st.builds(Change, st.integers(0, 3), st.integers(0, 5), st.sampled_from("abc"), st.booleans()),
+    st.builds(Change, st.integers(0, 1), st.integers(0, 2), st.sampled_from("abc"), st.booleans()),
     min_size=1,
     max_size=25,
     unique_by=lambda change: (change.key, change.version, change.id),
@@ -156,13 +156,13 @@ SENDERS = st.lists(
 @given(SENDERS, st.data())
 @relaxed
 def test_copies_under_any_clock_are_one_row(rig: Rig, senders: list[tuple[int, int]], data: st.DataObject) -> None:
-    """Each record has its own time, `age` before T0 (after, for fast clocks), the same in all its copies; they
-    are received at any time at which they could be: not long before it, unless the clock is fast."""
+    """Each record has its own time, `age` before T0 or, by a fast clock, after it: the same in all its copies,
+    which are received at any time after T0."""
     table = f"clock.t{next(_serial)}"
     copies: list[tuple[int, int, int]] = []
     for identity, age in senders:
         for _ in range(data.draw(st.integers(1, 4))):
-            received = data.draw(st.integers(max(-age, 0), 20_000))
+            received = data.draw(st.integers(0, 20_000))
             copies.append((identity, age, received))
     order = data.draw(st.permutations(copies))
     while order:

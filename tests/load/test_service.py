@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from catchment.archives.disk import DiskArchive
 from catchment.errors import Abort, StorageError, WarehouseDown
 from catchment.load import service as service_module
 from catchment.load.config import LoadConfig
+from catchment.load.keeping import _Chore
 from catchment.load.service import LoadService
 from catchment.pack import messages, packs
 from catchment.queues.sqlite import Config as QueueConfig
@@ -147,8 +149,8 @@ def test_what_is_left_from_before_is_swept_up_at_the_start(house: House, tmp_pat
         again.close()
 
 
-def test_while_the_warehouse_is_down_archiving_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "SWEEP_EVERY_S", 0.2)
+def test_while_the_warehouse_is_down_archiving_goes_on(house: House) -> None:
+    house.service._keeping._sweeping.every_s = 0.2
     house.start()
     house.warehouse.down = WarehouseDown("away")
     for at in range(6):
@@ -164,8 +166,8 @@ def test_while_the_warehouse_is_down_archiving_goes_on(house: House, monkeypatch
     assert house.stop.failures == []
 
 
-def test_a_full_disk_under_the_warehouse_is_waited_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "SWEEP_EVERY_S", 0.2)
+def test_a_full_disk_under_the_warehouse_is_waited_out(house: House) -> None:
+    house.service._keeping._sweeping.every_s = 0.2
     house.warehouse.down = StorageError("no space left", "free some")
     house.start()
     house.send("1")
@@ -183,20 +185,30 @@ def test_a_warehouse_that_only_a_restart_helps_ends_the_process(house: House) ->
     assert str(house.stop.failures[0].reason).startswith("DuckDB has stopped")
 
 
-def test_failing_does_not_spin(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.warehouse.down = WarehouseDown("away")
-    waits: list[float] = []
-    wait = Stop.wait
+def test_a_chore_that_fails_comes_again_at_growing_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_s = 0.0
+    monkeypatch.setattr("catchment.load.keeping.time.monotonic", lambda: clock_s)
+    tried: list[float] = []
+    works = False
 
-    def wait_less(stop: Stop, seconds: float | None = None) -> bool:
-        waits.append(seconds or 0.0)
-        return wait(stop, 0.001)
+    def work(stop: Stop) -> bool:
+        tried.append(clock_s)
+        return works
 
-    monkeypatch.setattr(Stop, "wait", wait_less)
-    house.send("1")
-    house.start()
-    until(lambda: max(waits, default=0) > 30)
-    assert min(waits) >= 1
+    chore = _Chore(60.0, work)
+    for _ in range(1_000):
+        chore.soon()  # however often it is asked for
+        chore.run_if_due(Stop())
+        clock_s += 0.25
+    assert [round(after - before) for before, after in itertools.pairwise(tried)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    works = True
+    clock_s += 60
+    chore.run_if_due(Stop())
+    tried.clear()
+    for _ in range(1_000):
+        chore.run_if_due(Stop())
+        clock_s += 0.25
+    assert len(tried) == 4
 
 
 def test_slow_loading_neither_stops_archiving_nor_fills_memory(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +265,8 @@ def test_a_table_stays_with_its_thread(house: House) -> None:
     assert set(house.service._owner) >= {"web.a", "web.b"}
 
 
-def test_a_resumed_table_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "SWEEP_EVERY_S", 0.2)
+def test_a_resumed_table_goes_on(house: House) -> None:
+    house.service._keeping._sweeping.every_s = 0.2
     house.warehouse.halt("web.event", "test")
     house.start()
     house.send("1")

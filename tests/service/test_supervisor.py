@@ -10,11 +10,15 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from catchment import presence
+from catchment.errors import Abort
+from catchment.presence import ServiceState, State
+from catchment.supervisor import Supervisor
 from tests.service.conftest import PATIENCE_S, PROGRAM, Programs, runs, until
 
 
@@ -186,6 +190,38 @@ def test_up_after_a_killed_one_waits_for_its_orphans(programs: Programs) -> None
     programs.ready("load", but=orphan)
     assert not runs(orphan)
     assert second.poll() is None
+
+
+class Clock:
+    """Time that passes by being looked at."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        self._now_s += 0.8
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+@pytest.mark.parametrize("drains", [True, False])
+def test_an_orphan_that_has_drained_is_waited_for_until_its_lock_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drains: bool
+) -> None:
+    """It says that it has stopped a moment before it lets go of its lock, which then looks like one just starting."""
+    first: State = "draining" if drains else "ready"
+    states = iter([*[ServiceState("load", 7, first)] * 2, ServiceState("load", None, "starting"), None])
+    monkeypatch.setattr(presence, "service", lambda runtime, name: next(states))
+    monkeypatch.setattr("catchment.supervisor.time", Clock())
+    supervisor = Supervisor(tmp_path, [])
+    if drains:
+        supervisor._await_leftover("load")
+        assert list(states) == []
+    else:
+        with pytest.raises(Abort, match="already runs"):
+            supervisor._await_leftover("load")
 
 
 def test_its_memory_stays_small(programs: Programs) -> None:

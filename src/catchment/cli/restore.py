@@ -14,8 +14,8 @@ from catchment.config import Project
 from catchment.errors import StorageError, UsageError, WarehouseDown
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
+from catchment.load.keeping import EARLY_WINDOWS
 from catchment.load.loader import Loader
-from catchment.load.service import EARLY_WINDOWS
 from catchment.load.sweep import InFlight, Sweep
 from catchment.service import Stop
 

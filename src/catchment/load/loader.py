@@ -194,12 +194,12 @@ class Loader:
     def _begin_table(self, parts: Sequence[Part]) -> Shape:
         """Give a new table its columns, by some rows of each pack: then the guard tells at once which packs fit, and
         only the others are looked at row by row, in a hundred times the time."""
-        packs = [(part.name, held.pack.plain()) for part in parts for held in part.held]
+        packs = [(part.name, held.pack) for part in parts for held in part.held]
         each = max(1, PLANNED_ROWS // len(packs))
         lines = [
             Origin(line, name, number)
-            for name, plain in packs
-            for number, line in enumerate(plain.split(b"\n", each)[:each], start=1)
+            for name, pack in packs
+            for number, line in enumerate(pack.plain().split(b"\n", each)[:each], start=1)
             if line
         ]
         planned = self._prepare(parts, lines, {}, every_row=False)

@@ -10,21 +10,20 @@ import queue as queues_of_threads
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from catchment import metrics
 from catchment.archives import Archive
-from catchment.errors import CatchmentError, Retry, StorageError
+from catchment.errors import Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
 from catchment.load.intake import Intake
+from catchment.load.keeping import Housekeeping
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
 from catchment.load.pace import Pace
-from catchment.load.rewrite import forget, rewrite
 from catchment.load.round import Part
-from catchment.load.sweep import InFlight, Sweep
+from catchment.load.sweep import InFlight
 from catchment.log import get_log
 from catchment.queues import Queue
 from catchment.service import Health, Stop
@@ -32,10 +31,6 @@ from catchment.warehouses import Warehouse
 
 _log = get_log("load")
 
-SWEEP_EVERY_S = 60.0
-EARLY_WINDOWS = 3
-"""So many dedupe windows rows of fast clocks stay in `early`; batches older than one are searched wide."""
-EVERYTHING_EVERY_S = 3600.0
 HAND_OVER_PATIENCE_S = 10.0
 """So long a round waits for the loading threads, which bounds memory; then its files are the sweep's."""
 
@@ -48,19 +43,27 @@ class LoadService:
     def __init__(self, queue: Queue, archive: Archive, warehouse: Warehouse, config: LoadConfig) -> None:
         self._queue = queue
         self._archive = archive
-        self._warehouse = warehouse
         self._config = config
         self._halts = Halts(warehouse, config)
         self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
         self._in_flight = InFlight()
-        self._sweep = Sweep(self._loader, archive, self._in_flight)
         self._pace = Pace(config.max_age_s)
         self._late = LateParts(warehouse)
+        self._keeping = Housekeeping(
+            queue,
+            archive,
+            warehouse,
+            self._loader,
+            self._halts,
+            self._late,
+            self._in_flight,
+            config,
+            self._attempt,
+        )
         self._inboxes: list[queues_of_threads.Queue[list[Part]]] = [
             queues_of_threads.Queue(1) for _ in range(config.loader_threads)
         ]
         self._owner: dict[str, int] = {}
-        self._sweep_soon = threading.Event()
         self._took_in = threading.Event()
         self._down_since_s: float | None = None
         self._intake: Intake | None = None
@@ -77,12 +80,12 @@ class LoadService:
 
     def run(self, stop: Stop) -> None:
         """See `Service`. Closes nothing that it was given."""
-        self._refresh_halts()
+        self._keeping.refresh_halts()
         threads = [
             stop.start(f"load-{number}", lambda inbox=inbox: self._load_from(inbox, stop))  # type: ignore[misc]
             for number, inbox in enumerate(self._inboxes)
         ]
-        keeping = stop.start("sweep", lambda: self._keep(stop))
+        keeping = stop.start("housekeeping", lambda: self._keeping.run(stop))
         self._ready = True
         self._intake = Intake(
             self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
@@ -109,7 +112,7 @@ class LoadService:
                     inbox.put(share, timeout=0.0 if self._down_since_s is not None else HAND_OVER_PATIENCE_S)
                 except queues_of_threads.Full:
                     self._in_flight.remove(share)
-                    self._sweep_soon.set()
+                    self._keeping.sweep_soon()
 
     def _owner_of(self, part: Part, shares: Sequence[Sequence[Part]]) -> int:
         """A table stays with the thread it began with: two threads would only wait for its lock."""
@@ -141,68 +144,9 @@ class LoadService:
             if self._down_since_s is None:
                 self._down_since_s = time.monotonic()
                 _log.error("loading failed; archiving goes on, and the sweep tries again", exc=error)
-            self._sweep_soon.set()
+            self._keeping.sweep_soon()
             return False
         if self._down_since_s is not None:
             _log.info("loading works again", after_s=round(time.monotonic() - self._down_since_s, 1))
             self._down_since_s = None
         return True
-
-    # ---- keeping house ----------------------------------------------------------------
-
-    def _keep(self, stop: Stop) -> None:
-        """Sweep at start, every minute, and soon after a failed load; checkpoint and rewrite in between."""
-        pause_s = 1.0
-        next_sweep_s = next_everything_s = next_rewrite_s = time.monotonic()
-        first = True
-        while not stop.draining:
-            now_s = time.monotonic()
-            if first or now_s >= next_sweep_s or self._sweep_soon.is_set():
-                self._sweep_soon.clear()
-                self._refresh_halts()
-                worked = self._attempt(lambda: self._sweep.incoming(stop))
-                pause_s = 1.0 if worked else min(pause_s * 2, SWEEP_EVERY_S)
-                next_sweep_s = time.monotonic() + (SWEEP_EVERY_S if worked else pause_s)
-                first = False
-                if worked:
-                    self._attempt(
-                        lambda: self._warehouse.tidy(datetime.now(UTC) - EARLY_WINDOWS * self._config.dedupe_window)
-                    )
-                    metrics.batches_unloaded.set(self._sweep.unloaded)
-            if late := self._late.due():
-                self._attempt(lambda late=late: self._loader.load(late))  # type: ignore[misc]
-                self._in_flight.remove(late)
-            if now_s >= next_everything_s:
-                worked = self._attempt(lambda: self._sweep.everything(stop))
-                next_everything_s = time.monotonic() + (EVERYTHING_EVERY_S if worked else SWEEP_EVERY_S)
-            if now_s >= next_rewrite_s:
-                self._attempt(lambda: self._rewrite(stop))
-                next_rewrite_s = time.monotonic() + SWEEP_EVERY_S
-            self._say_queue()
-            stop.wait(pause_s if self._sweep_soon.is_set() else 1.0)
-        if late := self._late.due(all_of_them=True):
-            self._attempt(lambda: self._loader.load(late))
-            self._in_flight.remove(late)
-
-    def _rewrite(self, stop: Stop) -> None:
-        now = datetime.now(UTC)
-        for done in rewrite(self._archive, self._warehouse, now=now, age=self._config.rewrite_after):
-            for file, problem in done.refused.items():
-                _log.error("an archive file is damaged and stays as it is", file=file, problem=problem)
-            if stop.draining:
-                return
-        forget(self._archive, self._warehouse, now=now)
-
-    def _refresh_halts(self) -> None:
-        self._attempt(self._halts.refresh)
-        metrics.tables_halted.set(len(self._halts.halted()))
-
-    def _say_queue(self) -> None:
-        try:
-            stats = self._queue.stats()
-        except CatchmentError as error:
-            _log.debug("cannot tell what waits in the queue", exc=error)
-            return
-        metrics.queue_messages.set(stats.messages)
-        metrics.queue_bytes.set(stats.bytes)
-        metrics.queue_oldest_seconds.set(stats.oldest_s)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,13 @@ from catchment.log import get_log
 from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
-from catchment.warehouses.duckdb_damage import check_whole
 from catchment.warehouses.duckdb_diagnose import diagnose
 from catchment.warehouses.duckdb_load import has_all, load_batch
-from catchment.warehouses.duckdb_query import confine, run_query
-from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, Column, SetKey, Shape, Widen
+from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
+from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen
 
 _log = get_log("warehouse")
-
-_REPLAYING = "replaying WAL"
-"""What DuckDB says of a log that is damaged, or is another file's."""
-
-CATALOG = '"catchment-warehouse"'
 
 
 class DuckDBWarehouse:
@@ -58,148 +53,26 @@ class DuckDBWarehouse:
         A file that is damaged is set aside under another name, and a new one begun: the archive refills it.
         """
         self.path = folder.parent / Path(config.path).expanduser() if config.path else folder / "warehouse.duckdb"
-        self._config = config
         self._tmp = folder / "load-tmp"
         self._boot = secrets.token_hex(4)
-        self._first_version = time.time_ns() // 1_000_000
-        """Of shapes, higher at each start: a batch guarded before a restart is guarded again."""
         self._changes: Counter[str] = Counter()
         self._locks: dict[str, threading.RLock] = {}
         self._ddl = threading.Lock()
         self._checkpointing = threading.Lock()
-        self._shapes: dict[str, Shape] = {}
-        self._has_early: set[str] = set()
         self._local = threading.local()
         self._closed = False
-        self.set_aside: Path | None = None
         try:
             for each in (self.path.parent, self._tmp):
                 each.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{error.filename} cannot be used: {error.strerror}", f"ls -ld {folder}") from None
-        self._connection = self._open([*readable, self._tmp])
+        opened = Opening(self.path, config, self._tmp).open([*readable, self._tmp])
+        self._connection = opened.connection
+        self.set_aside = opened.set_aside
+        self._shapes = recall_shapes(self._connection, version=time.time_ns() // 1_000_000)
+        self._has_early = recall_early(self._connection)
         for leftover in self._tmp.glob("*.ndjson"):  # ours alone, now that the file is
             leftover.unlink(missing_ok=True)
-
-    # ---- opening ----------------------------------------------------------------------
-
-    def _open(self, readable: Sequence[Path]) -> duckdb.DuckDBPyConnection:
-        try:
-            connection = self._connect()
-        except duckdb.Error as error:
-            self._raise_unless_damaged(error)
-            connection = self._connect_without_damage(error)
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        confine(connection, readable)
-        return connection
-
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": self._config.memory_limit.replace(" ", ""),
-            "threads": self._config.threads or max(1, (os.cpu_count() or 2) // 2),
-            # Checkpoints run when nobody waits (`tidy`): in the way of commits they cost a third of the speed.
-            "checkpoint_threshold": "1GB",
-            "temp_directory": str(self._tmp),
-        }
-        try:
-            connection = duckdb.connect(":memory:", config=config)
-        except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
-            raise UsageError(f"[warehouse] {_first_line(error)}", 'such as memory_limit = "400 MB"') from None
-        try:
-            # Under a name that no schema has: DuckDB would not know which of the two `warehouse.orders` means.
-            connection.execute(f"ATTACH {sql.text(str(self.path))} AS {CATALOG}")
-            connection.execute(f"USE {CATALOG}")
-            self._upgrade(connection)
-            check_whole(connection, self.path)
-            self._recall(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _connect_without_damage(self, error: duckdb.Error) -> duckdb.DuckDBPyConnection:
-        """The file as of its last checkpoint where only its log is to blame, such as one that a backup was put
-        beside; else a new one."""
-        if _REPLAYING in str(error):
-            self._set_aside(error, ".wal")
-            try:
-                return self._connect()
-            except duckdb.Error as other:
-                error = other
-        self._set_aside(error, "", ".wal")
-        return self._connect()
-
-    def _upgrade(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute("BEGIN")
-        connection.execute(sql.OWN_TABLES)
-        row = connection.execute("SELECT max(version) FROM catchment.format").fetchone()
-        version = row[0] if row else None
-        if version is None:
-            connection.execute("INSERT INTO catchment.format VALUES ($1)", [sql.FORMAT_VERSION])
-        elif version > sql.FORMAT_VERSION:
-            raise StorageError(
-                f"{self.path} has format {version}; this Catchment knows {sql.FORMAT_VERSION}",
-                "install the Catchment that wrote it, or a newer one",
-            )
-        connection.execute("COMMIT")
-
-    def _raise_unless_damaged(self, error: duckdb.Error) -> None:
-        said = str(error)
-        if "lock" in said.lower() and "pid" in said.lower():
-            raise WarehouseDown(
-                f"{self.path} is in use by another process", "stop it, or ask through it: catchment query"
-            ) from error
-        if "No space left" in said or "Too many open files" in said or isinstance(error, duckdb.OutOfMemoryException):
-            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}", "df; ulimit -n") from error
-        if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
-            raise StorageError(f"{self.path} cannot be opened: {_first_line(error)}") from error
-        if ("newer version" in said or "storage version" in said) and _REPLAYING not in said:
-            raise StorageError(
-                f"{self.path} was written by another DuckDB: {_first_line(error)}",
-                "install that release of duckdb",
-            ) from error
-        if not self.path.exists():
-            raise StorageError(f"{self.path} cannot be made: {_first_line(error)}") from error
-
-    def _set_aside(self, error: duckdb.Error, *suffixes: str) -> None:
-        """Nothing is deleted: what the archive does not hold might be read from it yet."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        for suffix in suffixes:
-            damaged = self.path.with_name(self.path.name + suffix)
-            if damaged.exists():
-                aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}")
-                damaged.rename(aside)
-                self.set_aside = self.set_aside or aside
-        _log.error(
-            "the warehouse did not open and was set aside; what is missing is loaded from the archive",
-            file=str(self.path),
-            set_aside=str(self.set_aside),
-            error=_first_line(error),
-        )
-
-    def _recall(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Read the shapes of all tables; from now on only this process changes them."""
-        keys = dict(connection.execute("SELECT table_name, fields FROM catchment.keys").fetchall())
-        columns: defaultdict[str, list[Column]] = defaultdict(list)
-        for table, field, column, kind in connection.execute(
-            "SELECT table_name, field, column_name, type FROM catchment.columns ORDER BY rowid"
-        ).fetchall():
-            columns[table].append(Column(field, column, kind))
-        tables = connection.execute(
-            "SELECT table_schema || '.' || table_name FROM information_schema.tables "
-            "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment' AND table_catalog = current_database()"
-        ).fetchall()
-        self._shapes = {
-            table: Shape(table, self._first_version, tuple(columns[table]), tuple(keys.get(table, ())))
-            for (table,) in tables
-        }
-        for own, fields in (
-            ("catchment.dead_letters", sql.DEAD_LETTER_FIELDS),
-            ("catchment.corrections", sql.CORRECTION_FIELDS),
-        ):
-            self._shapes[own] = Shape(own, 1, tuple(Column(field, field, "varchar") for field in fields))
-        early = connection.execute("SELECT DISTINCT table_name FROM catchment.early").fetchall()
-        self._has_early = {table for (table,) in early}
 
     # ---- loading ----------------------------------------------------------------------
 
@@ -262,22 +135,20 @@ class DuckDBWarehouse:
         match error:
             case _ if is_fatal or "has been invalidated" in str(error):
                 # Nothing works on this file any more until the process is another.
-                return Abort(
-                    f"DuckDB has stopped: {_first_line(error)}", "restart the warehouse process, as `up` does"
-                )
+                return Abort(f"DuckDB has stopped: {first_line(error)}", "restart the warehouse process, as `up` does")
             case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
                 return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case _ if "Corrupt database file" in str(error):
                 hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
-                return StorageError(f"{self.path} is damaged: {_first_line(error)}", hint)
+                return StorageError(f"{self.path} is damaged: {first_line(error)}", hint)
             case duckdb.TransactionException():
-                return Retry(f"a conflict in the warehouse: {_first_line(error)}")
+                return Retry(f"a conflict in the warehouse: {first_line(error)}")
             case duckdb.OutOfMemoryException():
-                return Retry(f"the warehouse ran out of memory: {_first_line(error)}", "raise warehouse.memory_limit")
+                return Retry(f"the warehouse ran out of memory: {first_line(error)}", "raise warehouse.memory_limit")
             case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
-                return Malformed("not-loadable", _first_line(error))
+                return Malformed("not-loadable", first_line(error))
             case _:
-                return Retry(f"the warehouse could not: {_first_line(error)}")
+                return Retry(f"the warehouse could not: {first_line(error)}")
 
     def _change(self, cursor: duckdb.DuckDBPyConnection, shape: Shape, changes: Sequence[Change]) -> Shape:
         after = shape.after(changes)
@@ -458,7 +329,3 @@ class DuckDBWarehouse:
             return self._cursor().execute(statement, params).fetchall()
         except duckdb.Error as error:
             raise self._translated(error) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
