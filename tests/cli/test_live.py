@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import nanoarrow
+import psutil
 import pytest
 from nanoarrow.ipc import InputStream
 
@@ -33,6 +34,13 @@ def test_up_says_where_it_is_ready(live: Live) -> None:
     ready = [json.loads(line) for line in live.said.read_text().splitlines() if '"service":"up"' in line]
     assert ready[0]["event"] == "ready"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", ready[0]["metrics_address"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells shared memory apart")
+def test_an_idle_project_takes_little_memory(live: Live) -> None:
+    process = psutil.Process(live.pid())
+    both = [process, process.parent()]
+    assert sum(each.memory_full_info().pss for each in both if each is not None) < 200_000_000
 
 
 def test_a_second_up_is_refused_and_harms_nobody(live: Live) -> None:

@@ -39,6 +39,8 @@ def replay(project: Project, table: str, since: str | None, until: str | None, i
         halts = Halts(warehouse, project.load)
         loader = Loader(warehouse, archive, Memory(), halts, project.load.dedupe_window)
         done = replay_table(loader, archive, table, since=first, until=last, progress=_progress)
+    if sys.stderr.isatty():
+        click.echo(err=True)  # behind the progress
     if is_json:
         found = {"table": table, "rows": done.inserted, "records": done.records, "files": done.files}
         click.echo(msgspec.json.encode({**found, "damaged_files": done.damaged}).decode())

@@ -18,13 +18,19 @@ def schema() -> None:
 
 @schema.command()
 def record() -> None:
-    """Print the schema of a record, for whoever sends one to a queue."""
+    """Print the schema of a record.
+
+    For whoever sends one to a queue.
+    """
     _print(json_schema())
 
 
 @schema.command()
 def project() -> None:
-    """Print the schema of catchment.toml, by which editors complete and check it."""
+    """Print the schema of catchment.toml.
+
+    Editors complete and check the file by it.
+    """
     _print(project_schema())
 
 

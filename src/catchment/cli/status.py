@@ -159,7 +159,12 @@ def _service_cells(service: Service) -> tuple[str, ...]:
 
 def _table_cells(table: Table) -> tuple[str, ...]:
     halted = "halted" if table.halted else ""
-    return table.table, f"{table.rows:,} rows", f"last received {_ago(table.last_received_at)}", halted
+    return (
+        table.table,
+        f"{table.rows:,} row{'' if table.rows == 1 else 's'}",
+        f"last received {_ago(table.last_received_at)}",
+        halted,
+    )
 
 
 def _number(value: int | None) -> str:
