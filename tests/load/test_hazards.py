@@ -159,9 +159,10 @@ def test_numbers_that_nothing_here_could_hold_are_kept_as_text(rig: Rig, data: b
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
-def test_a_fraction_into_bigint_widens_it(rig: Rig, neighbours: int) -> None:
-    table, [row] = load_odd(rig, b'{"n":3.7}', neighbours)
-    assert row == {"n": 3.7}
+@pytest.mark.parametrize("number", [3.7, 1e22])
+def test_what_only_a_double_holds_widens_bigint(rig: Rig, number: float, neighbours: int) -> None:
+    table, [row] = load_odd(rig, b'{"n":%b}' % repr(number).encode(), neighbours)
+    assert row == {"n": number}
     assert columns(rig, table)["n"] == "double"
     assert rig.ask(f"SELECT DISTINCT n FROM {table} WHERE _id <> 'odd'") == [(1.0,)]
 

@@ -132,6 +132,12 @@ def test_late_rows_have_files_of_their_own(taken: Round, archive: DiskArchive) -
         assert file.late is is_late
 
 
+def test_plain_records_are_late_by_their_own_time(taken: Round, archive: DiskArchive) -> None:
+    times = {"received_at": "2026-11-23T10:00:00Z", "not_before": "2026-11-23T09:00:00Z"}
+    add(taken, plain({**event("1"), **times}, {**event("2"), **times, "not_before": "2026-11-23T08:59:59Z"}))
+    assert {part.late: part.rows for part in taken.close(archive, T0)} == {False: 1, True: 1}
+
+
 @pytest.mark.parametrize("year", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_times_at_either_end_of_the_calendar(taken: Round, archive: DiskArchive, year: str) -> None:
     add(taken, plain({**event("1"), "received_at": year}))

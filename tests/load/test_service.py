@@ -132,6 +132,20 @@ def test_a_stop_leaves_nothing_half_done(house: House) -> None:
     assert house.stop.failures == []
 
 
+def test_what_waits_for_a_loading_thread_is_loaded_before_the_end(house: House) -> None:
+    house.start()
+    house.warehouse.slow = threading.Event()
+    for at in range(2):  # one round in the thread's hands, one in its inbox
+        house.send(at)
+        until(lambda: house.queue.stats().messages == 0)
+    until(lambda: any(inbox.full() for inbox in house.service._inboxes))
+    house.stop.drain(within_s=60)
+    until(house.service._took_in.is_set)
+    house.warehouse.slow.set()
+    house.drain()
+    assert house.count() == 2
+
+
 def test_what_is_left_from_before_is_swept_up_at_the_start(house: House, tmp_path: Path) -> None:
     house.warehouse.down = WarehouseDown("away")
     house.send("1")
