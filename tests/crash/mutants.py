@@ -39,8 +39,8 @@ MUTANTS = (
         (
             (
                 "warehouses/duckdb_sql.py",
-                'f"AND x._received_at >= {moment(search_from)})"',
-                'f"AND x._received_at >= {moment(search_from)} AND false)"',
+                'f"AND {OLD}._received_at >= {moment(search_from)})"',
+                'f"AND {OLD}._received_at >= {moment(search_from)} AND false)"',
             ),
         ),
         (
@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "uniqueness in the batch, of files",
-        (("warehouses/duckdb_sql.py", 'once = "" if distinct else', 'once = "" if True else'),),
+        (("warehouses/duckdb_sql.py", '        ""\n        if distinct\n', '        ""\n        if True\n'),),
         (f"{_PROTECTIONS}::test_copies_in_one_round_are_one_row[65]",),
     ),
     Mutant(
@@ -140,15 +140,15 @@ MUTANTS = (
         (
             (
                 "warehouses/duckdb_load.py",
-                'dead = _bury(cursor, batch.dead, batch.names[0] if batch.names else "")',
+                "dead = _bury(cursor, batch.dead, _batch_id(batch))",
                 "dead = len(batch.dead)",
             ),
             (
                 "warehouses/duckdb.py",
                 "            self._shapes |= {",
-                "            from catchment.warehouses.duckdb_load import _bury\n"
+                "            from catchment.warehouses.duckdb_load import _batch_id, _bury\n"
                 "            for batch in batches:\n"
-                '                _bury(self._cursor(), batch.dead, batch.names[0] if batch.names else "")\n'
+                "                _bury(self._cursor(), batch.dead, _batch_id(batch))\n"
                 "            self._shapes |= {",
             ),
         ),
