@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catchment.archives.disk import DiskArchive
-from catchment.errors import Retry, StorageError
+from catchment.errors import Retry
 from catchment.load import intake as intake_module
 from catchment.load.config import LoadConfig
 from catchment.load.intake import Intake
@@ -114,17 +114,6 @@ def test_what_cannot_be_archived_before_the_stop_is_not_acknowledged(archive: Wa
     archive.before_put = stop.drain
     Intake(queue, archive, lambda table, plain: None, LoadConfig(), lambda: 0.0, handed.append).run(stop)
     assert (handed, queue.acknowledged) == ([], [])
-
-
-def test_a_disk_that_cannot_be_written_ends_the_service(archive: Watched) -> None:
-    def full() -> None:
-        raise StorageError("no space left")
-
-    archive.before_put = full
-    queue = ListQueue([message("1")])
-    with pytest.raises(StorageError):
-        run(queue, archive)
-    assert queue.acknowledged == []
 
 
 def test_an_acknowledgement_that_fails_is_made_again_and_nothing_is_archived_twice(archive: Watched) -> None:
