@@ -221,7 +221,7 @@ def _identified(line: bytes) -> _Stamped | None:
     """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
     try:
         return _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
