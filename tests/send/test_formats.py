@@ -114,7 +114,7 @@ def test_one_object(write: Any) -> None:
         ("7", "neither an array of objects nor an object"),
         ("", "neither an array of objects nor an object"),
         (b'[\n{"a":"\xff"}]', "line 2, byte 9: not UTF-8"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deep"),
     ],
 )
 def test_json_that_is_none(write: Any, content: str, words: str) -> None:

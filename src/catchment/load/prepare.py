@@ -190,10 +190,11 @@ class _Work:
         self.early = self.early or seen.early
 
     def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
-        """A dead letter's id is that of its record, so that copies are one; another attempt at one is another."""
-        identity = [hashlib.sha256(origin.line).hexdigest()]
+        """A dead letter's id is made of its record, but for its times: so that copies are one, another content is
+        another, and so is another attempt at a retried one."""
+        identity: list[object] = [hashlib.sha256(origin.line).hexdigest()]
         if record is not None:
-            identity = [record.source, record.id, *filter(None, [record.retries])]
+            identity = [record.source, record.id, record.op, record.data, *filter(None, [record.retries])]
         self.dead.append(
             DeadLetter(
                 id=hashlib.sha256(_encode([self.shape.table, *identity])).hexdigest()[:32],
