@@ -15,8 +15,9 @@ import duckdb
 import pytest
 
 from catchment.errors import Abort, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.testing.batches import TABLE, add, batch, count_rows, load, named, row
 from catchment.testing.content import rows
-from catchment.testing.warehouses import TABLE, WarehouseConformance, add, batch, count_rows, load, named, row
+from catchment.testing.warehouses import WarehouseConformance
 from catchment.warehouses import Rows, Warehouse
 from catchment.warehouses import duckdb as duckdb_module
 from catchment.warehouses.duckdb import DuckDBWarehouse
