@@ -12,6 +12,7 @@ import hashlib
 import multiprocessing
 import random
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -232,8 +233,7 @@ def _record(rng: random.Random, table: str, received_at: datetime) -> tuple[byte
         value = draw(rng, received_at)
         if value is not None or rng.random() < 0.5:  # half of what is missing is absent, the other half null
             data[name] = value
-    identity = f"{rng.getrandbits(128):032x}"
-    identity = f"{identity[:8]}-{identity[8:12]}-{identity[12:16]}-{identity[16:20]}-{identity[20:]}"
+    identity = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     text = msgspec.Raw(_encode(data))
     sent = record.Record(table=table, data=text, id=identity, source=SOURCE)
     stamp = record.Stamp(received_at, SOURCE, own_time=received_at - timedelta(milliseconds=400))

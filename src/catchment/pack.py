@@ -81,10 +81,15 @@ class Pack:
     def plain(self) -> bytes:
         """The NDJSON lines, as many as the header says. Raises `Malformed` (broken-frame, oversized)."""
         plain = decompress(self.frame)
-        lines = plain.count(b"\n")
-        if lines != self.header.count or not plain.endswith(b"\n"):
-            raise Malformed("broken-frame", f"{lines} whole lines where the header says {self.header.count}")
+        check_lines(plain, self.header)
         return plain
+
+
+def check_lines(plain: bytes, header: Header) -> None:
+    """Raise `Malformed` (broken-frame) unless there are as many lines as the header says, each of them whole."""
+    lines = plain.count(b"\n")
+    if lines != header.count or not plain.endswith(b"\n"):
+        raise Malformed("broken-frame", f"{lines} whole lines where the header says {header.count}")
 
 
 class _Codecs(threading.local):
@@ -130,7 +135,7 @@ def _built(table: str, lines: Sequence[Line], batches: tuple[str, ...] = ()) -> 
     header = Header(
         FORMAT_VERSION,
         table,
-        len(lines),
+        sum([line.count for line in lines]),
         len(frame),
         min(received),
         max(received),
@@ -176,25 +181,32 @@ def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
 
 def built(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
     """Packs within the bounds, each with its plain lines, in the order of these."""
-    start = size = 0
+    for some in cut(lines):
+        yield from build_one(table, some)
+
+
+def cut(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
+    """The lines in pieces of as many as a pack may have."""
+    start = count = size = 0
     for end, line in enumerate(lines):
-        if end > start and (end - start >= MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
-            yield from _halved(table, lines[start:end])
-            start, size = end, 0
+        if end > start and (count + line.count > MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
+            yield lines[start:end]
+            start, count, size = end, 0, 0
+        count += line.count
         size += len(line.text)
     if start < len(lines):
-        yield from _halved(table, lines[start:])
+        yield lines[start:]
 
 
-def _halved(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
+def build_one(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
     """One pack, or where it compresses badly, its halves."""
     pack, plain = _built(table, lines)
     if len(pack.raw) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
         yield pack, plain
     else:
         middle = len(lines) // 2
-        yield from _halved(table, lines[:middle])
-        yield from _halved(table, lines[middle:])
+        yield from build_one(table, lines[:middle])
+        yield from build_one(table, lines[middle:])
 
 
 def messages(packed: Iterable[bytes]) -> Iterator[bytes]:

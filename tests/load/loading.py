@@ -13,9 +13,10 @@ from catchment.archives.disk import DiskArchive
 from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
+from catchment.load.in_flight import InFlight
 from catchment.load.loader import Loader
 from catchment.load.round import Part, Round
-from catchment.load.sweep import InFlight, Sweep
+from catchment.load.sweep import Sweep
 from catchment.pack import build
 from catchment.queues import Delivery, Message
 from catchment.record import Line, timestamp

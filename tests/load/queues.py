@@ -33,7 +33,8 @@ class ListQueue:
         if not self.waiting:
             self.on_empty()
             return None
-        return Delivery(self.waiting.pop(0), None)
+        messages = self.waiting.pop(0)
+        return Delivery(messages, messages)
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         self.kept += 1
@@ -41,7 +42,7 @@ class ListQueue:
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._fail("ack")
-        self.acknowledged += [message for delivery in deliveries for message in delivery.messages]
+        self.acknowledged += [message for delivery in deliveries for message in delivery.receipt]
 
     def stats(self) -> QueueStats:
         return QueueStats()

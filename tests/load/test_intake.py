@@ -11,6 +11,7 @@ from catchment.archives.disk import DiskArchive
 from catchment.errors import Retry
 from catchment.load import intake as intake_module
 from catchment.load.config import LoadConfig
+from catchment.load.in_flight import InFlight
 from catchment.load.intake import Intake
 from catchment.load.round import Part
 from catchment.queues import Message
@@ -56,8 +57,29 @@ def run(
     stop = Stop()
     queue.on_empty = stop.drain
     handed: list[list[Part]] = []
-    Intake(queue, archive, lambda table, plain: None, config or LoadConfig(), lambda: age_s, handed.append).run(stop)
+    intake(queue, archive, handed, config, age_s).run(stop)
     return handed
+
+
+def intake(
+    queue: ListQueue,
+    archive: DiskArchive,
+    handed: list[list[Part]],
+    config: LoadConfig | None = None,
+    age_s: float = 0.0,
+    *,
+    is_wanted: bool = False,
+) -> Intake:
+    return Intake(
+        queue,
+        archive,
+        lambda table, plain: None,
+        config or LoadConfig(),
+        lambda: age_s,
+        handed.append,
+        lambda: is_wanted,
+        InFlight(),
+    )
 
 
 def rows(handed: list[list[Part]]) -> list[int]:
@@ -84,7 +106,7 @@ def test_a_round_closes_at_so_many_bytes_and_asks_for_no_more_than_fit(archive: 
     big = [Message(b"x" * 700_000, str(at)) for at in range(4)]
     queue = ListQueue(*[[each] for each in big])
     assert len(run(queue, archive, LoadConfig(max_bytes=1_000_000), age_s=60)) == 2
-    assert queue.asked_bytes[:2] == [8_000_000, 300_000]
+    assert queue.asked_bytes[:2] == [4_000_000, 300_000]
 
 
 def test_acknowledged_only_once_every_file_is_written(archive: Watched) -> None:
@@ -112,7 +134,7 @@ def test_what_cannot_be_archived_before_the_stop_is_not_acknowledged(archive: Wa
     stop = Stop()
     handed: list[list[Part]] = []
     archive.before_put = stop.drain
-    Intake(queue, archive, lambda table, plain: None, LoadConfig(), lambda: 0.0, handed.append).run(stop)
+    intake(queue, archive, handed).run(stop)
     assert (handed, queue.acknowledged) == ([], [])
 
 

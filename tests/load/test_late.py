@@ -11,9 +11,9 @@ import pytest
 
 from catchment.errors import WarehouseDown
 from catchment.load import late as late_module
+from catchment.load.in_flight import InFlight
 from catchment.load.late import EVERY_S, LateParts
 from catchment.load.round import Part
-from catchment.load.sweep import InFlight
 from tests.load.loading import Rig, packed, stamped
 
 DAY_S = 86_400

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catchment import pack
 from catchment.load.plain import _Careful, stamped
 from catchment.queues import Message
-from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Stamp, decode, uuid7
+from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Line, Stamp, decode, uuid7
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -63,10 +66,22 @@ messages = st.lists(st.builds(Message, bodies, st.sampled_from([None, "q/1", "q/
 @given(messages)
 def test_many_are_stamped_as_each_alone(some: list[Message]) -> None:
     known = [message for message in some if message.enqueued_at is not None and message.identity is not None]
-    together = sorted(line.text for line in stamped(known, "queue", DEFAULT_WINDOW))
     careful = _Careful("queue", DEFAULT_WINDOW)
-    alone = sorted(line.text for message in known for line in careful.lines(message))
-    assert together == alone
+    alone = [line for message in known for line in careful.lines(message)]
+    assert read(stamped(known, "queue", DEFAULT_WINDOW)) == read(alone)
+
+
+def read(lines: Iterable[Line]) -> list[tuple[str, datetime, datetime, list[tuple[str, object]]]]:
+    """What each line says, whatever the order and spaces of its fields, with what a header would be told of it."""
+    found = []
+    for line in lines:
+        texts = line.text.removesuffix(b"\n").split(b"\n")
+        assert len(texts) == line.count
+        for text in texts:
+            fields = json.loads(text, object_pairs_hook=list)
+            assert {"id", "received_at", "not_before", "source"} <= {name for name, _ in fields}
+            found.append((line.table, line.received_at, line.not_before, sorted(fields, key=repr)))
+    return sorted(found, key=repr)
 
 
 def test_simple_ones_are_stamped_as_stamp_does() -> None:
@@ -76,8 +91,10 @@ def test_simple_ones_are_stamped_as_stamp_does() -> None:
         for number in range(10)
     ]  # fmt: skip
     sent = [Message(body, f"q/{at}", T0 + timedelta(seconds=at // 3)) for at, body in enumerate(bodies)]
+    alone = [Stamp(m.enqueued_at or T0, "queue", m.identity).line(decode(m.body)) for m in sent]
     lines = list(stamped(sent, "queue", DEFAULT_WINDOW))
-    assert lines == [Stamp(m.enqueued_at or T0, "queue", m.identity).line(decode(m.body)) for m in sent]
+    assert read(lines) == read(alone)
+    assert len(lines) < len(alone)
 
 
 def test_a_field_named_twice_is_a_dead_letter_among_many() -> None:
@@ -85,4 +102,13 @@ def test_a_field_named_twice_is_a_dead_letter_among_many() -> None:
     bad = Message(b'{"table":"a.b","id":"1","id":"2","data":{}}', "q/bad", T0)
     lines = list(stamped([*good, bad], "queue", DEFAULT_WINDOW))
     assert [line.table for line in lines].count(DEAD_LETTERS) == 1
-    assert len(lines) == 51
+    assert sum(line.count for line in lines) == 51
+
+
+def test_so_many_lines_stay_together_that_packs_keep_their_bounds() -> None:
+    sent = [Message(b'{"table":"a.b","id":"%d","data":{}}' % at, f"q/{at}", T0) for at in range(5_000)]
+    lines = list(stamped(sent, "queue", DEFAULT_WINDOW))
+    assert len(lines) < 100
+    packed = [next(pack.read(each)).header.count for each in pack.packs("a.b", lines)]
+    assert sum(packed) == 5_000
+    assert max(packed) <= pack.MAX_RECORDS

@@ -10,8 +10,8 @@ import pytest
 
 from catchment.errors import Retry, WarehouseDown
 from catchment.load.files import parse
+from catchment.load.in_flight import InFlight
 from catchment.load.rewrite import rewrite
-from catchment.load.sweep import InFlight
 from catchment.service import Stop
 from tests.load.loading import Rig, event, packed, stamped
 
@@ -52,10 +52,10 @@ def test_of_a_file_that_is_loaded_in_part_the_rest_is_loaded(rig: Rig) -> None:
 
 def test_what_is_in_flight_is_left_to_its_thread(rig: Rig) -> None:
     parts = rig.put(rig.message(event("1", "web.a"), event("1", "web.b")))
-    rig.sweep.in_flight.add(parts)
-    rig.sweep.in_flight.remove(parts[:1])
+    rig.sweep.in_flight.add(part.name for part in parts)
+    rig.sweep.in_flight.remove(part.name for part in parts[:1])
     assert rig.swept() == 0
-    rig.sweep.in_flight.remove(parts[1:])
+    rig.sweep.in_flight.remove(part.name for part in parts[1:])
     assert rig.swept() == 2
 
 

@@ -14,9 +14,10 @@ from catchment.config import Project
 from catchment.errors import StorageError, UsageError, WarehouseDown
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
+from catchment.load.in_flight import InFlight
 from catchment.load.keeping import EARLY_WINDOWS
 from catchment.load.loader import Loader
-from catchment.load.sweep import InFlight, Sweep
+from catchment.load.sweep import Sweep
 from catchment.service import Stop
 
 

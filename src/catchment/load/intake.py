@@ -13,6 +13,7 @@ from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
+from catchment.load.in_flight import InFlight
 from catchment.load.round import Look, Part, Round
 from catchment.log import get_log
 from catchment.queues import Queue
@@ -21,8 +22,12 @@ from catchment.service import Stop
 _log = get_log("load")
 _T = TypeVar("_T")
 
-_RECEIVE_BYTES = 8_000_000
+_RECEIVE_BYTES = 4_000_000
 _IDLE_WAIT_S = 0.5
+_BEHIND_WAIT_S = 0.05
+"""Where more waits it comes at once: else we have caught up."""
+_ENOUGH_ROWS = 100_000
+"""So many records are worth a round of their own where the loading threads would have nothing to do."""
 _BEHIND_AGE_S = 3.0
 _LONGEST_PAUSE_S = 30.0
 
@@ -39,6 +44,9 @@ class Intake:
     """At which age a round closes, as of now."""
     hand_over: Callable[[list[Part]], None]
     """Takes the parts of a round that is archived and acknowledged."""
+    is_wanted: Callable[[], bool]
+    """Whether one of those it hands over to has nothing to do."""
+    in_flight: InFlight
     source: str = "queue"
     trouble: str = ""
     """What keeps it from receiving or archiving at the moment."""
@@ -68,33 +76,43 @@ class Intake:
         while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
             # Where more waits than one receive takes, a full round drains it faster than a young one.
             closes_at_s = opened_s + (max(age_s, _BEHIND_AGE_S) if is_behind else age_s)
-            wait_s = closes_at_s - time.monotonic()
-            if wait_s <= 0 or stop.draining:
+            wait_s = min(closes_at_s - time.monotonic(), _BEHIND_WAIT_S if is_behind else _IDLE_WAIT_S)
+            if wait_s <= 0 or stop.draining or (taken.rows >= _ENOUGH_ROWS and self.is_wanted()):
                 break
             room = min(_RECEIVE_BYTES, max(1, self.config.max_bytes - taken.received_bytes))
             try:
-                delivery = self.queue.receive(room, min(wait_s, _IDLE_WAIT_S))
+                delivery = self.queue.receive(room, wait_s)
             except Retry as error:
                 _log.warning("receiving failed; the round is closed with what it has", exc=error)
                 break
-            is_behind = delivery is not None and delivery.bytes >= room // 2
             if delivery is not None:
                 taken.add(delivery)
+            was_behind, is_behind = is_behind, delivery is not None and delivery.bytes >= room // 2
+            if was_behind and not is_behind:
+                break  # caught up: nobody waits for a round that is large already
         return taken
 
     def _finish(self, taken: Round, stop: Stop) -> None:
-        parts = self._patiently(stop, lambda: self._archive(taken), Retry, StorageError)
-        if parts is None:
-            return  # stopping: what was not acknowledged is delivered again
-        self._patiently(stop, lambda: self.queue.ack(taken.deliveries), Retry, StorageError)
-        metrics.rounds.add()
-        for part in parts:
-            metrics.records_archived.add(part.rows, table=part.table)
-        self.hand_over(parts)
+        files: list[str] = []
+        try:
+            parts = self._patiently(stop, lambda: self._archive(taken, files), Retry, StorageError)
+            if parts is None:
+                return  # stopping: what was not acknowledged is delivered again
+            self._patiently(stop, lambda: self.queue.ack(taken.deliveries), Retry, StorageError)
+            metrics.rounds.add()
+            for part in parts:
+                metrics.records_archived.add(part.rows, table=part.table)
+            self.hand_over(parts)
+        finally:
+            self.in_flight.remove(files)
 
-    def _archive(self, taken: Round) -> list[Part]:
+    def _archive(self, taken: Round, files: list[str]) -> list[Part]:
+        def begin(name: str) -> None:
+            files.append(name)
+            self.in_flight.add([name])
+
         taken.deliveries = self.queue.keep(taken.deliveries)
-        return taken.close(self.archive, datetime.now(UTC))
+        return taken.close(self.archive, datetime.now(UTC), begin)
 
     def _patiently(self, stop: Stop, action: Callable[[], _T], *passing: type[CatchmentError]) -> _T | None:
         """Do it until it succeeds, while it fails with what may pass; None once we are stopping and it does not."""

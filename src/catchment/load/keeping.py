@@ -16,10 +16,11 @@ from catchment.archives import Archive
 from catchment.errors import CatchmentError
 from catchment.load.config import LoadConfig
 from catchment.load.halts import Halts
+from catchment.load.in_flight import InFlight
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
 from catchment.load.rewrite import forget, rewrite
-from catchment.load.sweep import InFlight, Sweep
+from catchment.load.sweep import Sweep
 from catchment.log import get_log
 from catchment.queues import Queue
 from catchment.service import Stop
@@ -108,7 +109,7 @@ class Housekeeping:
                 chore.run_if_due(stop)
         if late := self._late.due(all_of_them=True):
             self._attempt(lambda: self._loader.load(late))
-            self._in_flight.remove(late)
+            self._in_flight.remove(part.name for part in late)
 
     def refresh_halts(self) -> None:
         """What other processes halted or resumed."""
@@ -130,7 +131,7 @@ class Housekeeping:
         try:
             return self._attempt(lambda: self._loader.load(late))
         finally:
-            self._in_flight.remove(late)
+            self._in_flight.remove(part.name for part in late)
 
     def _rewrite(self, stop: Stop) -> None:
         now = datetime.now(UTC)

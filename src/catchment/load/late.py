@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 from catchment.errors import CatchmentError
+from catchment.load.in_flight import InFlight
 from catchment.load.round import Part
-from catchment.load.sweep import InFlight
 from catchment.log import get_log
 from catchment.warehouses import Warehouse
 
@@ -38,7 +38,7 @@ class LateParts:
         others = []
         for part in parts:
             if part.late and self._has_room(part) and self._is_large(part):
-                in_flight.add([part])
+                in_flight.add([part.name])
                 with self._lock:
                     self._first_s = self._first_s if self._waiting else time.monotonic()
                     self._waiting.append(part)

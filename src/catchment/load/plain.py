@@ -1,13 +1,19 @@
 """Plain messages, many at a time: what other people's services publish, one JSON record each, becomes stamped lines.
 
-Most are simple: one line, one record, nothing that needs a second look. Those are decoded in one C pass and stamped
-in one tight loop. Whatever is not simple goes the careful way, message by message, and comes out the same.
+Most are simple: one line, one record of table, data, id and perhaps source. Those are decoded in one C pass, and as
+lines they stay what they are, with what the stamp adds put in front. Whatever is not simple goes the careful way,
+message by message, and comes out as the same record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Annotated
 
 import msgspec
 
@@ -21,126 +27,153 @@ from catchment.record import (
     MAX_ID_CHARACTERS,
     MAX_RECORD_BYTES,
     OWN_SCHEMA,
+    OWN_TIME_MARGIN,
     Line,
     Record,
     Stamp,
     check_table,
     decode,
+    earlier,
+    may_escape_badly,
     now,
     timestamp,
 )
 
 AT_ONCE = 2_000
+LINES_TOGETHER = 200
+"""So many lines of one table and time at most are kept as one: packs are cut between them."""
+_FEW = 8
 _UUID_CHARACTERS = 36
 
-_decode_lines = msgspec.json.Decoder(Record).decode_lines
+
+class _Simple(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A record of no time, key or anything else of its own; "" stands for what it lacks."""
+
+    table: str
+    data: msgspec.Raw
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)] = ""
+    source: Annotated[str, msgspec.Meta(min_length=1)] = ""
+
+
+_ENVELOPE_BYTES = len('{"table":"","data":}')
+_ID_BYTES = len('"id":"",')
+_SOURCE_BYTES = len('"source":"",')
+_SHORTEST_AGAIN_BYTES = len('"id":"x",')
+"""What a field named twice adds at least."""
+
+_BRACE = ord("{")
+
+_decode_lines = msgspec.json.Decoder(_Simple).decode_lines
 _encode = msgspec.json.Encoder().encode
+_body = attrgetter("body")
+_enqueued_at = attrgetter("enqueued_at")
 
 
 def stamped(messages: Sequence[Message], source: str, window: timedelta) -> Iterator[Line]:
-    """Each message's records as lines; of what is no record, the line of a dead letter."""
+    """Each message's records as lines, several in one where they share their times; of what is no record, the line
+    of a dead letter."""
+    careful = _Careful(source, window)
     for start in range(0, len(messages), AT_ONCE):
-        some = messages[start : start + AT_ONCE]
-        simple = [message for message in some if _looks_simple(message.body)]
-        records = _records(simple)
-        if records is None:
-            simple = []
-        elif len(simple) < len(some):
-            known = set(map(id, simple))
-            some = [message for message in some if id(message) not in known]
-        else:
-            some = []
-        careful = _Careful(source, window)
-        if records is not None:
-            yield from _lines(simple, records, careful)
-        for message in some:
+        yield from _stamped(messages[start : start + AT_ONCE], careful)
+
+
+def _stamped(messages: Sequence[Message], careful: _Careful) -> Iterator[Line]:
+    """All at once, or where one is not simple, halves, down to a few."""
+    records = _records(messages)
+    if records is not None:
+        yield from _lines(messages, records, careful)
+    elif len(messages) <= _FEW:
+        for message in messages:
             yield from careful.lines(message)
+    else:
+        middle = len(messages) // 2
+        yield from _stamped(messages[:middle], careful)
+        yield from _stamped(messages[middle:], careful)
 
 
-def _looks_simple(body: bytes) -> bool:
-    """One line without escapes, not so long or deep that it needs measuring."""
-    return (
-        b"\\" not in body
-        and b"\n" not in body
-        and len(body) <= MAX_RECORD_BYTES
-        and (len(body) <= 2 * MAX_DEPTH or body.count(b"{") + body.count(b"[") <= MAX_DEPTH)
-    )
-
-
-def _records(messages: Sequence[Message]) -> list[Record] | None:
-    """Their records, one each; None if one is none."""
-    joined = b"\n".join([message.body for message in messages])
-    if not messages or not is_utf8(joined):
+def _records(messages: Sequence[Message]) -> list[_Simple] | None:
+    """Their records, one each; None if one is not simple."""
+    bodies = list(map(_body, messages))
+    whole = b"".join(bodies)  # one search through all is faster than many
+    if b"\n" in whole or b"\r" in whole or not is_utf8(whole) or may_escape_badly(whole):
+        return None
+    if any(len(body) > MAX_RECORD_BYTES or _may_be_deep(body) for body in bodies if len(body) > 2 * MAX_DEPTH):
         return None
     try:
-        records = _decode_lines(joined)
+        records = _decode_lines(b"\n".join(bodies))
     except (msgspec.DecodeError, RecursionError):
         return None
-    return records if len(records) == len(messages) else None
+    return records if len(records) == len(messages) and _are_objects(bodies, records) else None
 
 
-def _lines(messages: Sequence[Message], records: Sequence[Record], careful: _Careful) -> Iterator[Line]:
-    """The lines that `Stamp.line` would make of them. Messages of one commit share their times."""
-    times = _Times(careful.window)
-    own_source = _encode(careful.source)
-    for message, record in zip(messages, records, strict=True):
-        data = bytes(record.data)
-        identity = record.id
-        if (
-            identity is None
-            or not 0 < len(identity) <= MAX_ID_CHARACTERS
-            or (len(identity) == _UUID_CHARACTERS and identity[14] == "7")  # which may hold a time
-            or message.enqueued_at is None
-            or record.received_at is not None
-            or record.not_before is not None
-            or record.op != "insert"
-            or record.key is not None
-            or record.version is not None
-            or record.rescued is not None
-            or data[:1] != b"{"
-            # Each of its fields accounts for so many quotes; another of a name would bring more.
-            or message.body.count(b'"') != data.count(b'"') + (10 if record.source is None else 14)
-            or not _is_table(record.table)
-        ):
-            yield from careful.lines(message)
-            continue
-        if message.enqueued_at is not times.received_at:
-            times.set(message.enqueued_at)
-        text = b'{"table":"%b","id":%b,%b%b,"data":%b}\n' % (
-            record.table.encode(),
-            _encode(identity),
-            times.text,
-            own_source if record.source is None else _encode(record.source),
-            data,
-        )
-        yield Line(record.table, text, times.received_at, times.not_before)
+def _may_be_deep(body: bytes) -> bool:
+    return body.count(b"{") + body.count(b"[") > MAX_DEPTH
 
 
+def _are_objects(bodies: Sequence[bytes], records: Sequence[_Simple]) -> bool:
+    """Whether the data of each is an object, and no field of a record itself is named twice: msgspec would take the
+    last one in silence. Then the body is longer than what was taken of it, by more than a few spaces between."""
+    for body, record in zip(bodies, records, strict=True):
+        data = memoryview(record.data)
+        taken = len(record.table) + len(data) + _ENVELOPE_BYTES
+        if record.id:
+            taken += len(record.id) + _ID_BYTES
+        if record.source:
+            taken += len(record.source) + _SOURCE_BYTES
+        if len(body) - taken >= _SHORTEST_AGAIN_BYTES or data[0] != _BRACE:
+            return False
+    return True
+
+
+def _lines(messages: Sequence[Message], records: Sequence[_Simple], careful: _Careful) -> Iterator[Line]:
+    """Lines of the records that `Stamp.line` would make of them. Messages of one commit share their times."""
+    start = 0
+    for enqueued_at, together in groupby(map(_enqueued_at, messages)):
+        end = start + sum(1 for _ in together)
+        groups: defaultdict[_Alike, list[bytes]] = defaultdict(list)
+        for message, record in zip(messages[start:end], records[start:end], strict=True):
+            body, identity = message.body, record.id
+            # A UUIDv7 holds a time of its own.
+            holds_time = len(identity) == _UUID_CHARACTERS and identity[14] == "7"
+            if holds_time or enqueued_at is None or body[0] != _BRACE or not _is_table(record.table):
+                yield from careful.lines(message)
+            elif identity:
+                groups[record.table, True, record.source != ""].append(body[1:])
+            elif message.identity is None:
+                yield from careful.lines(message)
+            else:
+                named = b'"id":%b,%b' % (_encode(f"{message.identity}/0"), body[1:])
+                groups[record.table, False, record.source != ""].append(named)
+        if enqueued_at is not None:
+            yield from _together(enqueued_at, groups, careful)
+        start = end
+
+
+_Alike = tuple[str, bool, bool]
+"""Table, whether the id is the record's own, and whether the source is."""
+
+
+def _together(enqueued_at: datetime, groups: Mapping[_Alike, list[bytes]], careful: _Careful) -> Iterator[Line]:
+    """Lines of bodies less their opening brace, each with the stamp in front."""
+    for (table, has_id, has_source), rests in groups.items():
+        # Copies of an id may have come a window earlier; a redelivery has the same times.
+        not_before = earlier(enqueued_at, careful.window if has_id else OWN_TIME_MARGIN)
+        front = b'{"received_at":"%b","not_before":"%b",' % (timestamp(enqueued_at), timestamp(not_before))
+        if not has_source:
+            front += b'"source":%b,' % _encode(careful.source)
+        for start in range(0, len(rests), LINES_TOGETHER):
+            some = rests[start : start + LINES_TOGETHER]
+            text = b"%b%b\n" % (front, (b"\n" + front).join(some))
+            yield Line(table, text, enqueued_at, not_before, len(some))
+
+
+@lru_cache(maxsize=10_000)
 def _is_table(table: str) -> bool:
     try:
         check_table(table)
     except Malformed:
         return False
     return not table.startswith(f"{OWN_SCHEMA}.")
-
-
-class _Times:
-    """What messages enqueued at one moment share: a record with an id and no time of its own may have copies a
-    window back."""
-
-    def __init__(self, window: timedelta) -> None:
-        self._window = window
-        self.received_at: datetime = datetime.min
-        self.not_before: datetime = datetime.min
-        self.text = b""
-
-    def set(self, received_at: datetime) -> None:
-        self.received_at = received_at
-        self.not_before = received_at - self._window
-        self.text = b'"received_at":"%b","not_before":"%b","source":' % (
-            timestamp(received_at),
-            timestamp(self.not_before),
-        )
 
 
 class _Careful:

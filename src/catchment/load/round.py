@@ -6,8 +6,10 @@ Closing writes the archive's files, whole or absent; the caller acknowledges aft
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from catchment.archives import Archive
@@ -16,12 +18,31 @@ from catchment.load.files import new_incoming
 from catchment.load.guard import Sight
 from catchment.load.letters import dead_message
 from catchment.load.plain import stamp_of, stamped
-from catchment.pack import FORMAT_VERSION, Header, Pack, assemble, built, compress, is_late, is_packed, read
+from catchment.pack import (
+    FORMAT_VERSION,
+    Header,
+    Pack,
+    assemble,
+    build_one,
+    check_lines,
+    compress,
+    cut,
+    decompress,
+    is_late,
+    is_packed,
+    read,
+)
 from catchment.queues import Delivery, Message
 from catchment.record import DEFAULT_WINDOW, Line, check_table
 
 OWN_FILE_ROWS = 1_000
 SMALL_PACK_RECORDS = 50
+
+MANY_LINES = 5_000
+"""From here on a thread that compresses is worth starting."""
+
+_Key = tuple[str, bool]
+"""Table, and whether late."""
 
 Look = Callable[[str, bytes], Sight | None]
 """The guard: table and plain lines → what they hold, if all fit."""
@@ -61,20 +82,19 @@ class Round:
     rows: int = 0
     received_bytes: int = 0
     deliveries: list[Delivery] = field(default_factory=list)
-    _packs: dict[tuple[str, bool], list[Held]] = field(default_factory=dict)
-    _lines: dict[tuple[str, bool], list[Line]] = field(default_factory=dict)
+    _packs: dict[_Key, list[Held]] = field(default_factory=dict)
+    _lines: dict[_Key, list[Line]] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
 
     def add(self, delivery: Delivery) -> None:
-        """Take in all messages of a delivery."""
-        self.deliveries.append(delivery)
+        """Take in all messages of a delivery. What is kept of it for its acknowledgement has them no more."""
+        self.deliveries.append(replace(delivery, messages=()))
         self.received_bytes += delivery.bytes
-        plain = []
-        for message in delivery.messages:
-            if is_packed(message.body):
-                self._add_packs(message)
-            else:
-                plain.append(message)
+        plain = [message for message in delivery.messages if not is_packed(message.body)]
+        if len(plain) < len(delivery.messages):
+            for message in delivery.messages:
+                if is_packed(message.body):
+                    self._add_packs(message)
         for line in stamped(plain, self.source, self.window):
             self._file(line)
 
@@ -93,48 +113,76 @@ class Round:
 
     def _hold(self, pack: Pack) -> None:
         check_table(pack.header.table)
-        plain = pack.plain()
+        plain = decompress(pack.frame)
         late = is_late(pack.header)
-        held = Held(pack, self.look(pack.header.table, plain))
+        sight = self.look(pack.header.table, plain)
+        if sight is None or sight.count != pack.header.count or not plain.endswith(b"\n"):
+            check_lines(plain, pack.header)  # else counted already
+        held = Held(pack, sight)
         self._packs.setdefault((pack.header.table, late), []).append(held)
         self.rows += pack.header.count
 
     def _file(self, line: Line) -> None:
         self._lines.setdefault((line.table, is_late(line)), []).append(line)
-        self.rows += 1
+        self.rows += line.count
 
     def _bury(self, message: Message, error: Malformed, body: bytes, ordinal: int, table: str = "") -> None:
         stamp = stamp_of(message, self.source, self.window)
         self._file(dead_message(message, error, stamp, body, ordinal, table))
 
-    def close(self, archive: Archive, now: datetime) -> list[Part]:
+    def close(self, archive: Archive, now: datetime, begin: Callable[[str], object] = lambda name: None) -> list[Part]:
         """Write everything to `incoming/`, durably; what can be loaded of it, by file and table.
 
-        Called again after an error (a full disk) it goes on with the file that failed.
+        `begin` is told of each file before it is written. Called again after an error (a full disk) it goes on with
+        the file that failed.
         """
-        for (table, late), lines in self._lines.items():
-            for pack, plain in built(table, lines):
-                self._packs.setdefault((table, late), []).append(Held(pack, self.look(table, plain)))
-        self._lines.clear()
+        self._build()
         shared: dict[bool, list[tuple[str, list[Held]]]] = {False: [], True: []}
         for (table, late), held in list(self._packs.items()):
             merged = merge(table, held)
             if sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
-                self._write(archive, now, [(table, merged)], late=late)
+                self._write(archive, now, begin, [(table, merged)], late=late)
             else:
                 shared[late].append((table, merged))
         for late, tables in shared.items():
             if tables:
-                self._write(archive, now, tables, late=late)
+                self._write(archive, now, begin, tables, late=late)
         return self._parts
 
-    def _write(self, archive: Archive, now: datetime, tables: Sequence[tuple[str, list[Held]]], *, late: bool) -> None:
+    def _build(self) -> None:
+        """Make packs of the lines. Compressing lets go of the interpreter: in a thread of its own it goes on while
+        the guard looks."""
+        pieces = [(key, some) for key, lines in self._lines.items() for some in cut(lines)]
+        self._lines.clear()
+        many = sum(line.count for _, some in pieces for line in some) > MANY_LINES
+        with ThreadPoolExecutor(1, "compress") if many else contextlib.nullcontext() as pool:
+            built = (pool.map if pool else map)(_build, pieces)
+            for (table, late), packs in built:
+                held = self._packs.setdefault((table, late), [])
+                held += [Held(pack, self.look(table, plain)) for pack, plain in packs]
+
+    def _write(
+        self,
+        archive: Archive,
+        now: datetime,
+        begin: Callable[[str], object],
+        tables: Sequence[tuple[str, list[Held]]],
+        *,
+        late: bool,
+    ) -> None:
         name = new_incoming(now, len(tables), late=late).name
+        begin(name)
         archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
         alone = len(tables) == 1
         for table, held in tables:
             self._parts.append(Part(name, table, tuple(held), alone, late))
             del self._packs[table, late]
+
+
+def _build(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes]]]:
+    key, lines = piece
+    table, _ = key
+    return key, list(build_one(table, lines))
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:

@@ -6,10 +6,11 @@ where they are behind or the warehouse is down, the hand-over is dropped and the
 
 from __future__ import annotations
 
+import contextlib
 import queue as queues_of_threads
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from catchment import metrics
 from catchment.archives import Archive
@@ -17,13 +18,13 @@ from catchment.errors import Retry, StorageError
 from catchment.load.config import LoadConfig
 from catchment.load.guard import Memory
 from catchment.load.halts import Halts
+from catchment.load.in_flight import InFlight
 from catchment.load.intake import Intake
 from catchment.load.keeping import Housekeeping
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
 from catchment.load.pace import Pace
 from catchment.load.round import Part
-from catchment.load.sweep import InFlight
 from catchment.log import get_log
 from catchment.queues import Queue
 from catchment.service import Health, Stop
@@ -68,6 +69,8 @@ class LoadService:
         self._down_since_s: float | None = None
         self._intake: Intake | None = None
         self._ready = False
+        self._idle = 0
+        self._counting = threading.Lock()
 
     def health(self) -> Health:
         """Not ready while the warehouse is down, when archiving goes on, nor while that fails itself."""
@@ -88,7 +91,14 @@ class LoadService:
         keeping = stop.start("housekeeping", lambda: self._keeping.run(stop))
         self._ready = True
         self._intake = Intake(
-            self._queue, self._archive, self._loader.look, self._config, self._pace.age_s, self._hand_over
+            self._queue,
+            self._archive,
+            self._loader.look,
+            self._config,
+            self._pace.age_s,
+            self._hand_over,
+            lambda: self._idle > 0,
+            self._in_flight,
         )
         try:
             self._intake.run(stop)
@@ -107,11 +117,11 @@ class LoadService:
             shares[self._owner_of(part, shares)].append(part)
         for inbox, share in zip(self._inboxes, shares, strict=True):
             if share:
-                self._in_flight.add(share)
+                self._in_flight.add(part.name for part in share)
                 try:
                     inbox.put(share, timeout=0.0 if self._down_since_s is not None else HAND_OVER_PATIENCE_S)
                 except queues_of_threads.Full:
-                    self._in_flight.remove(share)
+                    self._in_flight.remove(part.name for part in share)
                     self._keeping.sweep_soon()
 
     def _owner_of(self, part: Part, shares: Sequence[Sequence[Part]]) -> int:
@@ -126,14 +136,26 @@ class LoadService:
     def _load_from(self, inbox: queues_of_threads.Queue[list[Part]], stop: Stop) -> None:
         while not (self._took_in.is_set() and inbox.empty()):
             try:
-                parts = inbox.get(timeout=0.1)
+                with self._waiting():
+                    parts = inbox.get(timeout=0.1)
             except queues_of_threads.Empty:
                 continue
             try:
                 with self._pace.working():
                     self._attempt(lambda parts=parts: self._loader.load(parts))  # type: ignore[misc]
             finally:
-                self._in_flight.remove(parts)
+                self._in_flight.remove(part.name for part in parts)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count this thread as one with nothing to do."""
+        with self._counting:
+            self._idle += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._idle -= 1
 
     def _attempt(self, load: Callable[[], object]) -> bool:
         """Load, or leave it to the sweep; whether it worked."""

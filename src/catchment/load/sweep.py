@@ -6,13 +6,13 @@ process left behind is found here, at start and every minute.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from catchment.archives import INCOMING, Archive
 from catchment.errors import Malformed, Retry, WarehouseDown
 from catchment.load.files import Incoming, in_full, parse
+from catchment.load.in_flight import InFlight
 from catchment.load.loader import Loader
 from catchment.load.round import Part, read_parts
 from catchment.log import get_log
@@ -24,30 +24,6 @@ _log = get_log("load")
 
 CHUNK_ROWS = 250_000
 CHUNK_FILES = 2_000
-
-
-class InFlight:
-    """Files that a round has handed over and that are not loaded yet: not the sweep's to load. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def add(self, parts: Sequence[Part]) -> None:
-        with self._lock:
-            for part in parts:
-                self._names[part.name] = self._names.get(part.name, 0) + 1
-
-    def remove(self, parts: Sequence[Part]) -> None:
-        with self._lock:
-            for part in parts:
-                self._names[part.name] -= 1
-                if not self._names[part.name]:
-                    del self._names[part.name]
-
-    def __contains__(self, name: str) -> bool:
-        with self._lock:
-            return name in self._names
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     enqueued_at: datetime | None = None
 
 
+_body = attrgetter("body")
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one `receive` returned. `receipt` is the backend's own and acknowledges all of it."""
@@ -33,7 +37,7 @@ class Delivery:
     @property
     def bytes(self) -> int:
         """Bytes of all bodies, as received."""
-        return sum(len(message.body) for message in self.messages)
+        return sum(map(len, map(_body, self.messages)))
 
 
 @dataclass(frozen=True, slots=True)
