@@ -7,7 +7,8 @@ fsyncs, acknowledge, load, commit.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from catchment import pack
 from catchment.config import Project
 from catchment.load.service import LoadService
 from catchment.service import Stop
+from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 PUBLISHED_AT_ONCE = 1_000
-POLL_S = 0.1
+PATIENCE_S = 1.0
 
 
 def main() -> None:
@@ -34,6 +36,28 @@ def main() -> None:
     watch.tell(data.records)
 
 
+class CountingWarehouse(DuckDBWarehouse):
+    """Tells when so many rows are committed: asking for it again and again would be part of the time."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project.warehouse.config, project.warehouse.folder, [project.runtime / "archive"])
+        self._counting = threading.Condition()
+        self._inserted = 0
+
+    def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
+        """As `Warehouse.load`."""
+        loaded = super().load(batches, past_ledger=past_ledger)
+        with self._counting:
+            self._inserted += sum(each.inserted for each in loaded)
+            self._counting.notify_all()
+        return loaded
+
+    def wait_for(self, rows: int, timeout_s: float) -> bool:
+        """Until so many were inserted since it was opened."""
+        with self._counting:
+            return self._counting.wait_for(lambda: self._inserted >= rows, timeout_s)
+
+
 def load_everything(folder: Path, messages: Iterable[bytes], records: int) -> Stopwatch:
     """Publish the messages, then run the load service until all their records are committed: the time of that.
 
@@ -42,9 +66,7 @@ def load_everything(folder: Path, messages: Iterable[bytes], records: int) -> St
     project = make_project(folder)
     made = _publish(project, first_packs())
     # As the warehouse process wires them, less its server and supervisor.
-    queue, archive = project.queue.open(), project.archive.open()
-    readable = [project.runtime / "archive"]
-    warehouse = DuckDBWarehouse(project.warehouse.config, project.warehouse.folder, readable)
+    queue, archive, warehouse = project.queue.open(), project.archive.open(), CountingWarehouse(project)
     _run_until_loaded(LoadService(queue, archive, warehouse, project.load), warehouse, made)
 
     _publish(project, messages)
@@ -56,13 +78,13 @@ def load_everything(folder: Path, messages: Iterable[bytes], records: int) -> St
     return watch
 
 
-def _run_until_loaded(service: LoadService, warehouse: DuckDBWarehouse, records: int) -> Stopwatch:
-    """Run the service until the ledger has so many records; stopping it again is not timed."""
+def _run_until_loaded(service: LoadService, warehouse: CountingWarehouse, rows: int) -> Stopwatch:
+    """Run the service until so many rows are committed in all; stopping it again is not timed."""
     stop = Stop()
     with Stopwatch() as watch:
         running = stop.start("load", lambda: service.run(stop))
-        while _number(warehouse, "SELECT coalesce(sum(records), 0)::BIGINT FROM catchment.ledger") < records:
-            if stop.wait(POLL_S):
+        while not warehouse.wait_for(rows, PATIENCE_S):
+            if stop.failures:
                 raise RuntimeError(f"loading stopped: {stop.failures}")
     stop.drain()
     running.join()

@@ -104,7 +104,8 @@ def sight(records: Sequence[Any], shape_version: int) -> Sight:
     not_before = list(map(_not_before, records))
     sources = set(map(_source, records))
     one = len(sources) == 1
-    identities: list[object] = list(
+    # A tuple, since the garbage collector needs to walk that once at most.
+    identities: tuple[object, ...] = tuple(
         map(_id, records) if one else zip(map(_source, records), map(_id, records), strict=True)
     )
     first = min(received)
@@ -116,7 +117,7 @@ def sight(records: Sequence[Any], shape_version: int) -> Sight:
         first_received_at=first,
         last_received_at=max(received),
         search_from=min(first, *not_before),
-        early=any(map(gt, not_before, received)),
+        early=max(not_before) > first and any(map(gt, not_before, received)),
     )
 
 

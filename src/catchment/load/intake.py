@@ -26,7 +26,7 @@ _RECEIVE_BYTES = 4_000_000
 _IDLE_WAIT_S = 0.5
 _BEHIND_WAIT_S = 0.05
 """Where more waits it comes at once: else we have caught up."""
-_ENOUGH_ROWS = 100_000
+_ENOUGH_ROWS = 200_000
 """So many records are worth a round of their own where the loading threads would have nothing to do."""
 _BEHIND_AGE_S = 3.0
 _LONGEST_PAUSE_S = 30.0
@@ -71,8 +71,7 @@ class Intake:
         taken = Round(self.look, self.source, self.config.dedupe_window)
         opened_s = time.monotonic()
         age_s = self.age_s()
-        taken.add(first)
-        is_behind = first.bytes >= _RECEIVE_BYTES // 2
+        is_behind = taken.add(first) >= _RECEIVE_BYTES // 2
         while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
             # Where more waits than one receive takes, a full round drains it faster than a young one.
             closes_at_s = opened_s + (max(age_s, _BEHIND_AGE_S) if is_behind else age_s)
@@ -85,9 +84,8 @@ class Intake:
             except Retry as error:
                 _log.warning("receiving failed; the round is closed with what it has", exc=error)
                 break
-            if delivery is not None:
-                taken.add(delivery)
-            was_behind, is_behind = is_behind, delivery is not None and delivery.bytes >= room // 2
+            received_bytes = taken.add(delivery) if delivery is not None else 0
+            was_behind, is_behind = is_behind, received_bytes >= room // 2
             if was_behind and not is_behind:
                 break  # caught up: nobody waits for a round that is large already
         return taken

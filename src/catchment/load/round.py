@@ -86,10 +86,12 @@ class Round:
     _lines: dict[_Key, list[Line]] = field(default_factory=dict)
     _parts: list[Part] = field(default_factory=list)
 
-    def add(self, delivery: Delivery) -> None:
-        """Take in all messages of a delivery. What is kept of it for its acknowledgement has them no more."""
+    def add(self, delivery: Delivery) -> int:
+        """Take in all messages of a delivery; how many bytes they were. What is kept of it for its acknowledgement
+        has them no more."""
+        received_bytes = delivery.bytes
+        self.received_bytes += received_bytes
         self.deliveries.append(replace(delivery, messages=()))
-        self.received_bytes += delivery.bytes
         plain = [message for message in delivery.messages if not is_packed(message.body)]
         if len(plain) < len(delivery.messages):
             for message in delivery.messages:
@@ -97,6 +99,7 @@ class Round:
                     self._add_packs(message)
         for line in stamped(plain, self.source, self.window):
             self._file(line)
+        return received_bytes
 
     def _add_packs(self, message: Message) -> None:
         at = ordinal = 0

@@ -129,10 +129,12 @@ class Reader:
         while True:
             try:
                 with closing(self._connection().execute(_SELECT, (first, last))) as cursor:
-                    for row in cursor:
-                        first = row[0] + 1
-                        if message := self._message(*row):
-                            yield row[0], message
+                    for row_id, enqueued_at, body in cursor:
+                        first = row_id + 1
+                        if enqueued_at == self._enqueued[0] and type(body) is bytes:
+                            yield row_id, Message(body, f"{self._prefix}{row_id}", self._enqueued[1])
+                        elif message := self._message(row_id, enqueued_at, body):
+                            yield row_id, message
                 return
             except sqlite3.DatabaseError as error:
                 if not self.path.exists():
