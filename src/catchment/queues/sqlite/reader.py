@@ -20,7 +20,9 @@ _STEPS = [2**power for power in range(21)]
 """How far ahead to look for readable rows, where the end is damaged: beyond what one page of the tree holds."""
 _END_ID = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SELECT = "SELECT id, enqueued_at, body FROM messages WHERE id BETWEEN ? AND ? ORDER BY id"
+_SELECT = "SELECT id, enqueued_at, body FROM messages WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+_FEW_ROWS, _MANY_ROWS = 16, 1_000
+"""How many rows are read at once: at first, and at most."""
 # Never asks for the next row: it may be the damaged one, and its error would take this one with it.
 _SELECT_ONE = "SELECT id, enqueued_at, body FROM messages WHERE id = ?"
 _log = logging.getLogger("catchment.queue")
@@ -44,6 +46,17 @@ class Part:
             self._closed = self.spans
             self._first = row_id
         self._last = row_id
+
+    def add_all(self, rows: Sequence[tuple[int, Message]], size_bytes: int) -> None:
+        """Take these, in order of ids."""
+        first, last = rows[0][0], rows[-1][0]
+        if first == self._last + 1 and last - first + 1 == len(rows):
+            self.messages += [message for _, message in rows]
+            self.bytes += size_bytes
+            self._last = last
+        else:
+            for row_id, message in rows:
+                self.add(row_id, message)
 
     @property
     def spans(self) -> list[Span]:
@@ -75,6 +88,8 @@ class Reader:
         self._acked = [*acked, Span(_END_ID, _END_ID)]
         self._db: sqlite3.Connection | None = None
         self._prefix = f"{name}/"
+        self._at_once = _FEW_ROWS
+        self._row_bytes = 1
         self._enqueued = (-1, _EPOCH)
         """The last time read, as in the file and as a datetime: messages of one commit share it."""
 
@@ -103,14 +118,10 @@ class Reader:
         self.is_exhausted = self._ends_in_damage
         while not self.is_exhausted:
             last = self._pass_over_acked()
-            with closing(self._rows(self._next_id, last)) as rows:
-                for row_id, message in rows:
-                    limit_bytes = share_bytes if part.messages else first_bytes
-                    if limit_bytes is not None and part.bytes + len(message.body) > limit_bytes:
+            with closing(self._rows(self._next_id, last)) as batches:
+                for rows in batches:
+                    if not self._take(rows, part, share_bytes, first_bytes):
                         return part
-                    self.lost_messages += row_id - self._next_id
-                    self._next_id = row_id + 1
-                    part.add(row_id, message)
             if last == _END_ID - 1:
                 self.is_exhausted = True
             else:
@@ -118,24 +129,42 @@ class Reader:
                 self._next_id = last + 1
         return part
 
+    def _take(
+        self, rows: Sequence[tuple[int, Message]], part: Part, share_bytes: int, first_bytes: int | None
+    ) -> bool:
+        """Add them to the part; False once one is too large for what is left."""
+        size_bytes = sum([len(message.body) for _, message in rows])
+        self._row_bytes = size_bytes // len(rows)
+        if part.messages and part.bytes + size_bytes <= share_bytes:
+            last = rows[-1][0]
+            self.lost_messages += last + 1 - self._next_id - len(rows)
+            self._next_id = last + 1
+            part.add_all(rows, size_bytes)
+        else:
+            for row_id, message in rows:
+                limit_bytes = share_bytes if part.messages else first_bytes
+                if limit_bytes is not None and part.bytes + len(message.body) > limit_bytes:
+                    return False
+                self.lost_messages += row_id - self._next_id
+                self._next_id = row_id + 1
+                part.add(row_id, message)
+        self._at_once = max(1, min(_MANY_ROWS, (share_bytes - part.bytes) // max(1, self._row_bytes)))
+        return True
+
     def _pass_over_acked(self) -> int:
         """Move to the next id that is not acknowledged; return the last one before the next that is."""
         while self._next_id >= self._acked[0].first:
             self._next_id = max(self._next_id, self._acked.pop(0).last + 1)
         return self._acked[0].first - 1
 
-    def _rows(self, first: int, last: int) -> Generator[tuple[int, Message], None, None]:
-        """The readable rows from `first` to `last`, in order."""
+    def _rows(self, first: int, last: int) -> Generator[list[tuple[int, Message]], None, None]:
+        """The readable rows from `first` to `last`, in order, some at a time."""
+        self._at_once = _FEW_ROWS
+        is_whole = True
         while True:
+            at_once = self._at_once if is_whole else 1
             try:
-                with closing(self._connection().execute(_SELECT, (first, last))) as cursor:
-                    for row_id, enqueued_at, body in cursor:
-                        first = row_id + 1
-                        if enqueued_at == self._enqueued[0] and type(body) is bytes:
-                            yield row_id, Message(body, f"{self._prefix}{row_id}", self._enqueued[1])
-                        elif message := self._message(row_id, enqueued_at, body):
-                            yield row_id, message
-                return
+                found = self._connection().execute(_SELECT, (first, last, at_once)).fetchall()
             except sqlite3.DatabaseError as error:
                 if not self.path.exists():
                     self._give_up_on_removed()
@@ -143,12 +172,29 @@ class Reader:
                 if not faults.is_damage(error):
                     raise
                 self._note_damage(error)
-            found = self._behind_damage(first, last)
-            if found is None:
-                self._ends_in_damage = last == _END_ID - 1
+                is_whole = False
+                behind = self._behind_damage(first, last)
+                if behind is None:
+                    self._ends_in_damage = last == _END_ID - 1
+                    return
+                yield [behind]
+                first = behind[0] + 1
+                continue
+            if not found:
                 return
-            yield found
-            first = found[0] + 1
+            first = found[-1][0] + 1
+            if rows := self._messages(found):
+                yield rows
+
+    def _messages(self, found: Sequence[tuple[int, object, object]]) -> list[tuple[int, Message]]:
+        """What they hold; those that damage has left something else in are left out."""
+        rows = []
+        for row_id, enqueued_at, body in found:
+            if enqueued_at == self._enqueued[0] and type(body) is bytes:
+                rows.append((row_id, Message(body, f"{self._prefix}{row_id}", self._enqueued[1])))
+            elif message := self._message(row_id, enqueued_at, body):
+                rows.append((row_id, message))
+        return rows
 
     def _behind_damage(self, first: int, last: int) -> tuple[int, Message] | None:
         """The first row from `first` on that can be read by itself, if any can."""
