@@ -169,3 +169,51 @@ def test_a_stop_closes_the_open_round(archive: Watched) -> None:
     queue = ListQueue([message("1")])  # then empty, which drains: long before the round is old
     assert rows(run(queue, archive, age_s=3600)) == [1]
     assert len(queue.acknowledged) == 1
+
+
+def test_a_large_round_closes_once_it_is_wanted(archive: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_ENOUGH_ROWS", 20)
+    monkeypatch.setattr(intake_module, "_RECEIVE_BYTES", 10)  # so that more seems to wait
+    deliveries = [[message(str(at), 10)] for at in range(5)]
+    assert rows(drained(ListQueue(*deliveries), archive, is_wanted=True)) == [20, 20, 10]
+    assert rows(drained(ListQueue(*deliveries), archive, is_wanted=False)) == [50]
+
+
+def test_having_caught_up_a_round_waits_no_longer(archive: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the last of a backlog would wait as long as a round may while there is one."""
+    monkeypatch.setattr(intake_module, "_RECEIVE_BYTES", 1_000)
+    big, small = [message("1", 500)], [Message(b"x", "2")]
+    assert rows(drained(ListQueue(big, small, small), archive)) == [501, 1]
+
+
+def test_a_file_is_in_flight_before_it_is_there_and_until_it_is_handed_over(archive: Watched) -> None:
+    """Else the sweep would load it at the same time."""
+    seen: list[bool] = []
+    queue = ListQueue([message("1")])
+    stop = Stop()
+    queue.on_empty = stop.drain
+    working = intake(queue, archive, [], age_s=0.0)
+    archive.before_put = lambda: seen.append(bool(vars(working.in_flight)["_names"]))
+    working.hand_over = lambda parts: seen.append(all(part.name in working.in_flight for part in parts))
+    working.run(stop)
+    assert seen == [True, True]
+    assert not vars(working.in_flight)["_names"]
+
+
+def test_a_file_that_could_not_be_written_is_in_flight_no_more(archive: Watched) -> None:
+    archive.failures = 2
+    queue = ListQueue([message("1")])
+    stop = Stop()
+    queue.on_empty = stop.drain
+    working = intake(queue, archive, [])
+    working.run(stop)
+    assert not vars(working.in_flight)["_names"]
+
+
+def drained(queue: ListQueue, archive: DiskArchive, *, is_wanted: bool = False) -> list[list[Part]]:
+    """What is handed over of all that the queue has, where no round closes by its age."""
+    stop = Stop()
+    queue.on_empty = stop.drain
+    handed: list[list[Part]] = []
+    intake(queue, archive, handed, age_s=60, is_wanted=is_wanted).run(stop)
+    return handed
