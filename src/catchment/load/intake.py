@@ -26,7 +26,7 @@ _RECEIVE_BYTES = 4_000_000
 _IDLE_WAIT_S = 0.5
 _BEHIND_WAIT_S = 0.05
 """Where more waits it comes at once: else we have caught up."""
-_ENOUGH_ROWS = 200_000
+_ENOUGH_ROWS = 100_000
 """So many records are worth a round of their own where the loading threads would have nothing to do."""
 _BEHIND_AGE_S = 3.0
 _LONGEST_PAUSE_S = 30.0

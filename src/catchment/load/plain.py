@@ -1,6 +1,6 @@
 """Plain messages, many at a time: what other people's services publish, one JSON record each, becomes stamped lines.
 
-Most are simple: one line, one record of table, data, id and perhaps source. Those are decoded in one C pass, and as
+Most are simple: one line, one record of table, data, id and perhaps source. Those are decoded by C loops, and as
 lines they stay what they are, with what the stamp adds put in front. Whatever is not simple goes the careful way,
 message by message, and comes out as the same record.
 """
@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import groupby
-from operator import attrgetter
+from itertools import groupby, repeat
+from operator import attrgetter, contains
 from typing import Annotated
 
 import msgspec
@@ -39,7 +39,7 @@ from catchment.record import (
     timestamp,
 )
 
-AT_ONCE = 2_000
+AT_ONCE = 1_000
 LINES_TOGETHER = 200
 """So many lines of one table and time at most are kept as one: packs are cut between them."""
 _FEW = 8
@@ -61,9 +61,9 @@ _SOURCE_BYTES = len('"source":"",')
 _SHORTEST_AGAIN_BYTES = len('"id":"x",')
 """What a field named twice adds at least."""
 
-_BRACE = ord("{")
+_BRACE, _NEWLINE, _RETURN, _BACKSLASH = b"{\n\r\\"
 
-_decode_lines = msgspec.json.Decoder(_Simple).decode_lines
+_decode = msgspec.json.Decoder(_Simple).decode
 _encode = msgspec.json.Encoder().encode
 _body = attrgetter("body")
 _enqueued_at = attrgetter("enqueued_at")
@@ -81,7 +81,11 @@ def _stamped(messages: Sequence[Message], careful: _Careful) -> Iterator[Line]:
     """All at once, or where one is not simple, halves, down to a few."""
     records = _records(messages)
     if records is not None:
-        yield from _lines(messages, records, careful)
+        start = 0
+        for enqueued_at, together in groupby(map(_enqueued_at, messages)):  # those of one commit share it
+            end = start + sum(1 for _ in together)
+            yield from _lines(messages[start:end], records[start:end], enqueued_at, careful)
+            start = end
     elif len(messages) <= _FEW:
         for message in messages:
             yield from careful.lines(message)
@@ -94,59 +98,59 @@ def _stamped(messages: Sequence[Message], careful: _Careful) -> Iterator[Line]:
 def _records(messages: Sequence[Message]) -> list[_Simple] | None:
     """Their records, one each; None if one is not simple."""
     bodies = list(map(_body, messages))
-    whole = b"".join(bodies)  # one search through all is faster than many
-    if b"\n" in whole or b"\r" in whole or not is_utf8(whole) or may_escape_badly(whole):
+    if any(map(contains, bodies, repeat(_NEWLINE))) or any(map(contains, bodies, repeat(_RETURN))):
+        return None
+    if not all(map(bytes.isascii, bodies)) and not all(map(is_utf8, bodies)):
+        return None
+    if any(map(contains, bodies, repeat(_BACKSLASH))) and any(map(may_escape_badly, bodies)):
         return None
     if any(len(body) > MAX_RECORD_BYTES or _may_be_deep(body) for body in bodies if len(body) > 2 * MAX_DEPTH):
         return None
     try:
-        records = _decode_lines(b"\n".join(bodies))
+        return list(map(_decode, bodies))
     except (msgspec.DecodeError, RecursionError):
         return None
-    return records if len(records) == len(messages) and _are_objects(bodies, records) else None
 
 
 def _may_be_deep(body: bytes) -> bool:
-    return body.count(b"{") + body.count(b"[") > MAX_DEPTH
+    # Arrays of 2 bytes and objects of 6, more than MAX_DEPTH of both, leave room for so many objects.
+    objects = (len(body) - 2 * MAX_DEPTH) // 4
+    arrays = body.count(b"[")
+    return arrays + objects > MAX_DEPTH and arrays + body.count(b"{") > MAX_DEPTH
 
 
-def _are_objects(bodies: Sequence[bytes], records: Sequence[_Simple]) -> bool:
-    """Whether the data of each is an object, and no field of a record itself is named twice: msgspec would take the
-    last one in silence. Then the body is longer than what was taken of it, by more than a few spaces between."""
-    for body, record in zip(bodies, records, strict=True):
+def _lines(
+    messages: Sequence[Message], records: Sequence[_Simple], enqueued_at: datetime | None, careful: _Careful
+) -> Iterator[Line]:
+    """Lines of the records that `Stamp.line` would make of them, of messages that share their time."""
+    groups: defaultdict[_Alike, list[bytes]] = defaultdict(list)
+    for message, record in zip(messages, records, strict=True):
+        body, table, identity, source = message.body, record.table, record.id, record.source
         data = memoryview(record.data)
-        taken = len(record.table) + len(data) + _ENVELOPE_BYTES
-        if record.id:
-            taken += len(record.id) + _ID_BYTES
-        if record.source:
-            taken += len(record.source) + _SOURCE_BYTES
-        if len(body) - taken >= _SHORTEST_AGAIN_BYTES or data[0] != _BRACE:
-            return False
-    return True
-
-
-def _lines(messages: Sequence[Message], records: Sequence[_Simple], careful: _Careful) -> Iterator[Line]:
-    """Lines of the records that `Stamp.line` would make of them. Messages of one commit share their times."""
-    start = 0
-    for enqueued_at, together in groupby(map(_enqueued_at, messages)):
-        end = start + sum(1 for _ in together)
-        groups: defaultdict[_Alike, list[bytes]] = defaultdict(list)
-        for message, record in zip(messages[start:end], records[start:end], strict=True):
-            body, identity = message.body, record.id
-            # A UUIDv7 holds a time of its own.
-            holds_time = len(identity) == _UUID_CHARACTERS and identity[14] == "7"
-            if holds_time or enqueued_at is None or body[0] != _BRACE or not _is_table(record.table):
-                yield from careful.lines(message)
-            elif identity:
-                groups[record.table, True, record.source != ""].append(body[1:])
-            elif message.identity is None:
-                yield from careful.lines(message)
-            else:
-                named = b'"id":%b,%b' % (_encode(f"{message.identity}/0"), body[1:])
-                groups[record.table, False, record.source != ""].append(named)
-        if enqueued_at is not None:
-            yield from _together(enqueued_at, groups, careful)
-        start = end
+        # A field of the record itself, not of its data, that is named twice would make the body longer than what was
+        # taken of it (the last one, in silence), and by more than a few spaces between.
+        spare_bytes = len(body) - len(table) - len(identity) - len(source) - len(data) - _ENVELOPE_BYTES
+        if identity:
+            spare_bytes -= _ID_BYTES
+        if source:
+            spare_bytes -= _SOURCE_BYTES
+        if (
+            spare_bytes >= _SHORTEST_AGAIN_BYTES
+            or body[0] != _BRACE
+            or data[0] != _BRACE
+            or enqueued_at is None
+            or (len(identity) == _UUID_CHARACTERS and identity[14] == "7")  # a UUIDv7 holds a time of its own
+            or not (identity or message.identity)
+            or not _is_table(table)
+        ):
+            yield from careful.lines(message)
+        elif identity:
+            groups[table, True, source != ""].append(body[1:])
+        else:
+            named = b'"id":%b,%b' % (_encode(f"{message.identity}/0"), body[1:])
+            groups[table, False, source != ""].append(named)
+    if enqueued_at is not None:
+        yield from _together(enqueued_at, groups, careful)
 
 
 _Alike = tuple[str, bool, bool]
