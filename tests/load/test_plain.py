@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,10 +106,27 @@ def test_a_field_named_twice_is_a_dead_letter_among_many() -> None:
     assert sum(line.count for line in lines) == 51
 
 
-def test_so_many_lines_stay_together_that_packs_keep_their_bounds() -> None:
-    sent = [Message(b'{"table":"a.b","id":"%d","data":{}}' % at, f"q/{at}", T0) for at in range(5_000)]
+@pytest.mark.parametrize(("count", "size_bytes"), [(5_000, 10), (400, 20_000), (10, 900_000)])
+def test_packs_of_them_keep_their_bounds(count: int, size_bytes: int) -> None:
+    text = b"x" * size_bytes
+    sent = [Message(b'{"table":"a.b","id":"%d","data":{"x":"%b"}}' % (at, text), f"q/{at}", T0) for at in range(count)]
     lines = list(stamped(sent, "queue", DEFAULT_WINDOW))
-    assert len(lines) < 100
-    packed = [next(pack.read(each)).header.count for each in pack.packs("a.b", lines)]
-    assert sum(packed) == 5_000
-    assert max(packed) <= pack.MAX_RECORDS
+    packed = [next(pack.read(each)) for each in pack.packs("a.b", lines)]
+    assert sum(each.header.count for each in packed) == count
+    assert max(each.header.count for each in packed) <= pack.MAX_RECORDS
+    assert max(len(each.plain()) for each in packed) <= pack.MAX_PLAIN_BYTES
+
+
+def test_a_message_cannot_reach_into_the_next() -> None:
+    """Joined they would be as many records as there are messages, and one of them another's."""
+    victim = Message(b'{"table":"a.b","id":"mine","data":{"x":1}}', "q/2", T0)
+    around = [
+        Message(b'{"table":"c.d","id":"1","data":                                             ', "q/1", T0),
+        victim,
+        Message(b"}", "q/3", T0),
+        Message(b'{"table":"c.d","id":"2","data":{}}{"table":"c.d","id":"3","data":{}}', "q/4", T0),
+    ] * 5
+    careful = _Careful("queue", DEFAULT_WINDOW)
+    lines = list(stamped(around, "queue", DEFAULT_WINDOW))
+    assert read(lines) == read(line for message in around for line in careful.lines(message))
+    assert sum(line.count for line in lines if line.table == "a.b") == 5

@@ -40,8 +40,8 @@ from catchment.record import (
 )
 
 AT_ONCE = 1_000
-LINES_TOGETHER = 200
-"""So many lines of one table and time at most are kept as one: packs are cut between them."""
+LINES_TOGETHER, BYTES_TOGETHER = 200, 64 * 1024
+"""So many lines of one table and time, of about so many bytes, are kept as one at most: packs are cut between them."""
 _FEW = 8
 _UUID_CHARACTERS = 36
 
@@ -165,8 +165,10 @@ def _together(enqueued_at: datetime, groups: Mapping[_Alike, list[bytes]], caref
         front = b'{"received_at":"%b","not_before":"%b",' % (timestamp(enqueued_at), timestamp(not_before))
         if not has_source:
             front += b'"source":%b,' % _encode(careful.source)
-        for start in range(0, len(rests), LINES_TOGETHER):
-            some = rests[start : start + LINES_TOGETHER]
+        fitting = BYTES_TOGETHER * len(rests) // sum(map(len, rests))
+        at_once = max(1, min(LINES_TOGETHER, fitting))
+        for start in range(0, len(rests), at_once):
+            some = rests[start : start + at_once]
             text = b"%b%b\n" % (front, (b"\n" + front).join(some))
             yield Line(table, text, enqueued_at, not_before, len(some))
 
