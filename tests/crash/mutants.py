@@ -93,8 +93,8 @@ MUTANTS = (
         (
             (
                 "record.py",
-                "return floor if own is None else max(floor, _earlier(own, OWN_TIME_MARGIN))",
-                "return _earlier(received_at, OWN_TIME_MARGIN)",
+                "return floor if own is None else max(floor, earlier(own, OWN_TIME_MARGIN))",
+                "return earlier(received_at, OWN_TIME_MARGIN)",
             ),
         ),
         (
@@ -168,8 +168,8 @@ MUTANTS = (
         (
             (
                 "load/intake.py",
-                "parts = self._patiently(stop, lambda: self._archive(taken)",
-                "self.queue.ack(taken.deliveries)\n        parts = self._patiently(stop, lambda: self._archive(taken)",
+                "parts = self._patiently(stop, lambda: self._archive(",
+                "self.queue.ack(taken.deliveries)\n            parts = self._patiently(stop, lambda: self._archive(",
             ),
         ),
         (f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[before archive.put of incoming/ 1]",),

@@ -55,7 +55,7 @@ def test_a_pack_that_fits_is_seen_with_its_ids_and_times() -> None:
     assert sight == Sight(
         shape_version=1,
         count=3,
-        identities=["1", "2", "3"],
+        identities=("1", "2", "3"),
         source="web",
         first_received_at=T0 + timedelta(seconds=1),
         last_received_at=T0 + timedelta(seconds=9),
@@ -68,7 +68,7 @@ def test_ids_of_several_sources_go_with_their_source() -> None:
     lines = [stamped("1", source="a"), stamped("1", source="b")]
     sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING)
     assert sight is not None
-    assert (sight.source, sight.identities, sight.early) == (None, [("a", "1"), ("b", "1")], False)
+    assert (sight.source, sight.identities, sight.early) == (None, (("a", "1"), ("b", "1")), False)
     assert distinct([sight])
 
 

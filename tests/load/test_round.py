@@ -46,7 +46,7 @@ def unseen(table: str, plain: bytes) -> None:
 
 
 def sight(*identities: str, source: str | None = "web", version: int = 1) -> Sight:
-    return Sight(version, len(identities), list(identities), source, T0, T0, T0, False)
+    return Sight(version, len(identities), tuple(identities), source, T0, T0, T0, False)
 
 
 def add(taken: Round, *messages: Message) -> None:

@@ -230,7 +230,7 @@ def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:
     return Sight(
         shape_version=seen[0].shape_version,
         count=sum(each.count for each in seen),
-        identities=[identity for each in seen for identity in each.identities],
+        identities=tuple(identity for each in seen for identity in each.identities),
         source=seen[0].source,
         first_received_at=min(each.first_received_at for each in seen),
         last_received_at=max(each.last_received_at for each in seen),
