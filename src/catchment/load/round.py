@@ -156,13 +156,13 @@ class Round:
         """Make packs of the lines. Compressing lets go of the interpreter: in a thread of its own it goes on while
         the guard looks."""
         pieces = [(key, some) for key, lines in self._lines.items() for some in cut(lines)]
-        self._lines.clear()
         many = sum(line.count for _, some in pieces for line in some) > MANY_LINES
         with ThreadPoolExecutor(1, "compress") if many else contextlib.nullcontext() as pool:
             built = (pool.map if pool else map)(_build, pieces)
             for (table, late), packs in built:
                 held = self._packs.setdefault((table, late), [])
                 held += [Held(pack, self.look(table, plain)) for pack, plain in packs]
+        self._lines.clear()
 
     def _write(
         self,

@@ -29,7 +29,8 @@ _body = attrgetter("body")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one `receive` returned. `receipt` is the backend's own and acknowledges all of it."""
+    """What one `receive` returned. `receipt` is the backend's own and acknowledges all of it: a consumer may let go
+    of the messages before."""
 
     messages: Sequence[Message]
     receipt: Any = field(repr=False)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -208,6 +209,16 @@ class QueueConformance:
         second.ack([b])
         second.ack([again])
         assert second.receive(MANY_BYTES, 0.05) is None
+
+    def test_the_receipt_alone_is_enough(self, connect: Factory) -> None:
+        """Whoever has made something else of the messages holds them no longer."""
+        publisher, consumer = connect(), connect()
+        publisher.publish([b"a"])
+        emptied = replace(receive_one(consumer), messages=())
+        assert consumer.keep([emptied]) == [emptied]
+        consumer.ack([emptied])
+        consumer.close()
+        assert connect().receive(MANY_BYTES, 0.05) is None
 
     def test_keep_returns_what_is_still_ours(self, connect: Factory) -> None:
         publisher, consumer = connect(), connect()
