@@ -175,14 +175,9 @@ def is_late(line: Line | Header) -> bool:
 
 
 def _bounded(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
-    for pack, _ in built(table, lines):
-        yield bytes(pack.raw)
-
-
-def built(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
-    """Packs within the bounds, each with its plain lines, in the order of these."""
     for some in cut(lines):
-        yield from build_one(table, some)
+        for pack, _ in build_bounded(table, some):
+            yield bytes(pack.raw)
 
 
 def cut(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
@@ -198,15 +193,15 @@ def cut(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
         yield lines[start:]
 
 
-def build_one(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
+def build_bounded(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:
     """One pack, or where it compresses badly, its halves."""
     pack, plain = _built(table, lines)
     if len(pack.raw) <= MAX_COMPRESSED_BYTES or len(lines) == 1:
         yield pack, plain
     else:
         middle = len(lines) // 2
-        yield from build_one(table, lines[:middle])
-        yield from build_one(table, lines[middle:])
+        yield from build_bounded(table, lines[:middle])
+        yield from build_bounded(table, lines[middle:])
 
 
 def messages(packed: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,13 +16,6 @@ from tests.load.loading import T0, Rig, event, packed, stamped
 from tests.load.queues import ListQueue
 
 BAD = b'{"a":1,"a":2}'
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 def letters(rig: Rig) -> list[Letter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -250,40 +249,33 @@ VALUES = st.one_of(SCALARS, SCALARS.map(lambda text: f'{{"k":{text}}}'), SCALARS
 ROWS = st.dictionaries(st.sampled_from(list(TYPES)), VALUES, max_size=4)
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    yield made
-    made.close()
-
-
 _serial = itertools.count()
 
 
 @given(st.lists(ROWS, min_size=1, max_size=12))
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_the_guard_lets_pass_loads_as_if_prepared(rig: Rig, rows: list[dict[str, str]]) -> None:
+def test_what_the_guard_lets_pass_loads_as_if_prepared(shared_rig: Rig, rows: list[dict[str, str]]) -> None:
     """Or the warehouse refuses it aloud, and it is prepared."""
     serial = next(_serial)
-    fast, slow = (shape_of(rig, f"guard.{name}{serial}") for name in ("fast", "slow"))
+    fast, slow = (shape_of(shared_rig, f"guard.{name}{serial}") for name in ("fast", "slow"))
     texts = ["{" + ",".join(f'"{name}":{value}' for name, value in row.items()) + "}" for row in rows]
     plain = [stamped(str(at), each.encode(), table=fast.table).text for at, each in enumerate(texts)]
     fits = [line for line in plain if look(line, fast, NOTHING)]
     for line in fits:  # one by one: a pack fits if each of its lines does
-        if not loads_as_it_lies(rig, fast, line):
+        if not loads_as_it_lies(shared_rig, fast, line):
             continue
         origin = Origin(line.replace(fast.table.encode(), slow.table.encode(), 1).rstrip(b"\n"), "f", 1)
         done = prepare([origin], slow, NOTHING, refused={}, frozen=False, every_row=True, now=now())
         assert (done.dead, done.changes) == ((), ())
-        load(rig, slow, *done.rows)
-    assert content(rig.warehouse, fast.table) == content(rig.warehouse, slow.table)
+        load(shared_rig, slow, *done.rows)
+    assert content(shared_rig.warehouse, fast.table) == content(shared_rig.warehouse, slow.table)
     together = [line for line in fits if look(line, fast, NOTHING)]
     assert not together or look(b"".join(together), fast, NOTHING) is not None
 
 
-def loads_as_it_lies(rig: Rig, shape: Shape, line: bytes) -> bool:
+def loads_as_it_lies(shared_rig: Rig, shape: Shape, line: bytes) -> bool:
     try:
-        load(rig, shape, Rows(line, 1))
+        load(shared_rig, shape, Rows(line, 1))
     except Malformed as error:
         if "RFC 3339" in error.detail or "timestamp" in error.detail:
             return False
@@ -291,14 +283,14 @@ def loads_as_it_lies(rig: Rig, shape: Shape, line: bytes) -> bool:
     return True
 
 
-def shape_of(rig: Rig, table: str) -> Shape:
+def shape_of(shared_rig: Rig, table: str) -> Shape:
     shape = Shape(table)
-    load(rig, shape, changes=tuple(AddColumn(column) for column in SHAPE.columns))
-    return rig.warehouse.shape(table)
+    load(shared_rig, shape, changes=tuple(AddColumn(column) for column in SHAPE.columns))
+    return shared_rig.warehouse.shape(table)
 
 
-def load(rig: Rig, shape: Shape, *rows: Rows, changes: tuple[AddColumn, ...] = ()) -> None:
-    rig.warehouse.load(
+def load(shared_rig: Rig, shape: Shape, *rows: Rows, changes: tuple[AddColumn, ...] = ()) -> None:
+    shared_rig.warehouse.load(
         [
             Batch(
                 names=(),

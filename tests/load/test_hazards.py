@@ -4,7 +4,6 @@ of its own, whose rows go in as parameters, and among a hundred that load from a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,149 +101,152 @@ LOADED: dict[str, tuple[bytes, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    yield made
-    made.close()
-
-
 _serial = itertools.count()
 
 
-def load_odd(rig: Rig, data: bytes, neighbours: int, extra: bytes = b"") -> tuple[str, list[dict[str, Any]]]:
+def load_odd(shared_rig: Rig, data: bytes, neighbours: int, extra: bytes = b"") -> tuple[str, list[dict[str, Any]]]:
     """A new table with BASE in it; then `data` with so many neighbours. The table, and its row of the odd one."""
     table = f"hazard.t{next(_serial)}"
-    rig.loader.load(rig.put(packed(stamped("first", BASE, table=table))))
+    shared_rig.loader.load(shared_rig.put(packed(stamped("first", BASE, table=table))))
     lines = [stamped(f"n{at}", BASE, table=table) for at in range(neighbours)]
     odd = stamped("odd", data, table=table, extra=extra)
-    rig.loader.load(rig.put(packed(*lines[: neighbours // 2], odd, *lines[neighbours // 2 :])))
-    rows = rig.ask(f"SELECT n, d, s, t, b, j, _rescued FROM {table} WHERE _id = 'odd'")
+    shared_rig.loader.load(shared_rig.put(packed(*lines[: neighbours // 2], odd, *lines[neighbours // 2 :])))
+    rows = shared_rig.ask(f"SELECT n, d, s, t, b, j, _rescued FROM {table} WHERE _id = 'odd'")
     found = [dict(zip(["n", "d", "s", "t", "b", "j", "_rescued"], row, strict=True)) for row in rows]
     for row in found:
         row |= {name: msgspec.json.decode(row[name]) for name in ("j", "_rescued") if row[name]}
-    assert rig.ask(f"SELECT count(*) FROM {table}") == [(neighbours + 1 + len(rows),)]
+    assert shared_rig.ask(f"SELECT count(*) FROM {table}") == [(neighbours + 1 + len(rows),)]
     return table, [{name: value for name, value in row.items() if value is not None} for row in found]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
 @pytest.mark.parametrize("what", DEAD)
-def test_what_is_no_record_is_a_dead_letter_and_its_neighbours_load(rig: Rig, what: str, neighbours: int) -> None:
+def test_what_is_no_record_is_a_dead_letter_and_its_neighbours_load(
+    shared_rig: Rig, what: str, neighbours: int
+) -> None:
     data, reason = DEAD[what]
-    table, rows = load_odd(rig, data, neighbours)
+    table, rows = load_odd(shared_rig, data, neighbours)
     assert rows == []
-    found = rig.ask(f"SELECT reason, from_base64(bytes) FROM catchment.dead_letters WHERE table_name = '{table}'")
+    found = shared_rig.ask(
+        f"SELECT reason, from_base64(bytes) FROM catchment.dead_letters WHERE table_name = '{table}'"
+    )
     assert found == [(reason, stamped("odd", data, table=table).text.rstrip(b"\n"))]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
 @pytest.mark.parametrize("what", LOADED)
-def test_what_does_not_fit_is_rescued_with_its_row_loaded(rig: Rig, what: str, neighbours: int) -> None:
+def test_what_does_not_fit_is_rescued_with_its_row_loaded(shared_rig: Rig, what: str, neighbours: int) -> None:
     data, expected = LOADED[what]
-    table, [row] = load_odd(rig, data, neighbours)
+    table, [row] = load_odd(shared_rig, data, neighbours)
     assert row == expected
-    assert rig.ask(f"SELECT count(*) FROM catchment.dead_letters WHERE table_name = '{table}'") == [(0,)]
+    assert shared_rig.ask(f"SELECT count(*) FROM catchment.dead_letters WHERE table_name = '{table}'") == [(0,)]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
 @pytest.mark.parametrize("data", [b'{"d":1e400}', b'{"new":1e400}', b'{"n":' + b"1" * 5_000 + b"}", b'{"j":[1e400]}'])
-def test_numbers_that_nothing_here_could_hold_are_kept_as_text(rig: Rig, data: bytes, neighbours: int) -> None:
+def test_numbers_that_nothing_here_could_hold_are_kept_as_text(shared_rig: Rig, data: bytes, neighbours: int) -> None:
     table = f"hazard.t{next(_serial)}"
-    rig.loader.load(rig.put(packed(stamped("first", BASE, table=table))))
+    shared_rig.loader.load(shared_rig.put(packed(stamped("first", BASE, table=table))))
     lines = [stamped(f"n{at}", BASE, table=table) for at in range(neighbours)]
-    rig.loader.load(rig.put(packed(*lines, stamped("odd", data, table=table))))
-    assert rig.ask(f"SELECT coalesce(_rescued, '{{\"j\":' || j || '}}') FROM {table} WHERE _id = 'odd'") == [
+    shared_rig.loader.load(shared_rig.put(packed(*lines, stamped("odd", data, table=table))))
+    assert shared_rig.ask(f"SELECT coalesce(_rescued, '{{\"j\":' || j || '}}') FROM {table} WHERE _id = 'odd'") == [
         (data.decode(),)
     ]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
 @pytest.mark.parametrize("number", [3.7, 1e22])
-def test_what_only_a_double_holds_widens_bigint(rig: Rig, number: float, neighbours: int) -> None:
-    table, [row] = load_odd(rig, b'{"n":%b}' % repr(number).encode(), neighbours)
+def test_what_only_a_double_holds_widens_bigint(shared_rig: Rig, number: float, neighbours: int) -> None:
+    table, [row] = load_odd(shared_rig, b'{"n":%b}' % repr(number).encode(), neighbours)
     assert row == {"n": number}
-    assert columns(rig, table)["n"] == "double"
-    assert rig.ask(f"SELECT DISTINCT n FROM {table} WHERE _id <> 'odd'") == [(1.0,)]
+    assert columns(shared_rig, table)["n"] == "double"
+    assert shared_rig.ask(f"SELECT DISTINCT n FROM {table} WHERE _id <> 'odd'") == [(1.0,)]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
-def test_a_doubled_key_of_the_record_itself(rig: Rig, neighbours: int) -> None:
-    table, rows = load_odd(rig, b"{}", neighbours, extra=b',"id":"other"')
+def test_a_doubled_key_of_the_record_itself(shared_rig: Rig, neighbours: int) -> None:
+    table, rows = load_odd(shared_rig, b"{}", neighbours, extra=b',"id":"other"')
     assert rows == []
-    assert rig.ask(f"SELECT reason FROM catchment.dead_letters WHERE table_name = '{table}'") == [("duplicate-key",)]
+    assert shared_rig.ask(f"SELECT reason FROM catchment.dead_letters WHERE table_name = '{table}'") == [
+        ("duplicate-key",)
+    ]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
-def test_a_name_that_folds_to_another_is_a_column_of_its_own(rig: Rig, neighbours: int) -> None:
-    table, [row] = load_odd(rig, b'{"n":1,"N":2}', neighbours)
+def test_a_name_that_folds_to_another_is_a_column_of_its_own(shared_rig: Rig, neighbours: int) -> None:
+    table, [row] = load_odd(shared_rig, b'{"n":1,"N":2}', neighbours)
     assert row == {"n": 1}
-    [other] = [c.name for c in rig.warehouse.shape(table).columns if c.field == "N"]
-    assert rig.ask(f"SELECT {other} FROM {table} WHERE _id = 'odd'") == [(2,)]
+    [other] = [c.name for c in shared_rig.warehouse.shape(table).columns if c.field == "N"]
+    assert shared_rig.ask(f"SELECT {other} FROM {table} WHERE _id = 'odd'") == [(2,)]
 
 
 @pytest.mark.parametrize("neighbours", [0, 100])
-def test_nothing_rescued_by_the_edge_is_lost(rig: Rig, neighbours: int) -> None:
+def test_nothing_rescued_by_the_edge_is_lost(shared_rig: Rig, neighbours: int) -> None:
     extra = b',"rescued":{"edge":"kept"}'
-    _, [row] = load_odd(rig, b'{"n":1}', neighbours, extra)
+    _, [row] = load_odd(shared_rig, b'{"n":1}', neighbours, extra)
     assert row == {"n": 1, "_rescued": {"edge": "kept"}}
-    _, [row] = load_odd(rig, b'{"n":"x"}', neighbours, extra)
+    _, [row] = load_odd(shared_rig, b'{"n":"x"}', neighbours, extra)
     assert row == {"_rescued": {"edge": "kept", "n": "x"}}
 
 
-def test_a_pretty_printed_message_is_one_record(rig: Rig) -> None:
+def test_a_pretty_printed_message_is_one_record(shared_rig: Rig) -> None:
     record = event("1", "hazard.pretty", j={"text": "a\nb", "list": [1, {}]})
-    rig.loader.load(rig.put(rig.message(msgspec.json.format(msgspec.json.encode(record), indent=4))))
-    [(text,)] = rig.ask("SELECT j FROM hazard.pretty")
+    shared_rig.loader.load(
+        shared_rig.put(shared_rig.message(msgspec.json.format(msgspec.json.encode(record), indent=4)))
+    )
+    [(text,)] = shared_rig.ask("SELECT j FROM hazard.pretty")
     assert msgspec.json.decode(text) == {"text": "a\nb", "list": [1, {}]}
 
 
-def test_a_raw_newline_inside_a_text_is_a_dead_letter(rig: Rig) -> None:
+def test_a_raw_newline_inside_a_text_is_a_dead_letter(shared_rig: Rig) -> None:
     body = b'{"table":"hazard.raw","id":"1","data":{"j":{"s":"x\ny"}}}'
-    rig.loader.load(rig.put(Message(body, "queue/raw-newline", None)))
-    assert rig.ask("SELECT reason FROM catchment.dead_letters WHERE origin LIKE '%raw-newline%'") == [("not-json",)]
+    shared_rig.loader.load(shared_rig.put(Message(body, "queue/raw-newline", None)))
+    assert shared_rig.ask("SELECT reason FROM catchment.dead_letters WHERE origin LIKE '%raw-newline%'") == [
+        ("not-json",)
+    ]
 
 
 @pytest.mark.parametrize("count", [64, 65])
-def test_on_either_side_of_few_rows(rig: Rig, count: int) -> None:
+def test_on_either_side_of_few_rows(shared_rig: Rig, count: int) -> None:
     table = f"hazard.rows_{count}"
     for start in (0, 1000):
         lines = [stamped(f"{start + at}", BASE, table=table) for at in range(count)]
-        [loaded] = rig.loader.load(rig.put(packed(*lines)))
+        [loaded] = shared_rig.loader.load(shared_rig.put(packed(*lines)))
         assert (loaded.inserted, loaded.duplicates, loaded.dead) == (count, 0, 0)
-    assert rig.ask(f"SELECT count(DISTINCT _id), min(s), min(n) FROM {table}") == [(2 * count, "x", 1)]
+    assert shared_rig.ask(f"SELECT count(DISTINCT _id), min(s), min(n) FROM {table}") == [(2 * count, "x", 1)]
 
 
 @pytest.mark.parametrize("count", [1, 64, 65])
-def test_a_thousand_columns(rig: Rig, count: int) -> None:
+def test_a_thousand_columns(shared_rig: Rig, count: int) -> None:
     table = f"hazard.wide_{count}"
     data = {f"c{at}": at for at in range(1_000)}
-    rig.file(*[event(f"{at}", table, **data) for at in range(count)])
-    rig.file(*[event(f"again-{at}", table, **data) for at in range(count)])
-    assert rig.ask(f"SELECT count(*), min(c999) FROM {table}") == [(2 * count, 999)]
+    shared_rig.file(*[event(f"{at}", table, **data) for at in range(count)])
+    shared_rig.file(*[event(f"again-{at}", table, **data) for at in range(count)])
+    assert shared_rig.ask(f"SELECT count(*), min(c999) FROM {table}") == [(2 * count, 999)]
 
 
 @pytest.mark.parametrize("count", [1, 70])
-def test_records_of_a_megabyte(rig: Rig, count: int) -> None:
+def test_records_of_a_megabyte(shared_rig: Rig, count: int) -> None:
     table = f"hazard.huge_{count}"
     text = "x" * 990_000 if count == 1 else "x" * 200_000
-    rig.loader.load(rig.put(*[rig.message(event(f"{at}", table, s=text)) for at in range(count)]))
-    assert rig.ask(f"SELECT count(*), min(length(s)) FROM {table}") == [(count, len(text))]
+    shared_rig.loader.load(shared_rig.put(*[shared_rig.message(event(f"{at}", table, s=text)) for at in range(count)]))
+    assert shared_rig.ask(f"SELECT count(*), min(length(s)) FROM {table}") == [(count, len(text))]
 
 
 @pytest.mark.parametrize("count", [1, 100])
-def test_a_table_of_nothing_but_nulls_has_no_columns_until_a_value_comes(rig: Rig, count: int) -> None:
+def test_a_table_of_nothing_but_nulls_has_no_columns_until_a_value_comes(shared_rig: Rig, count: int) -> None:
     table = f"hazard.nulls_{count}"
-    rig.file(*[event(f"a{at}", table, x=None) for at in range(count)])
-    rig.file(*[event(f"b{at}", table, x=None) for at in range(count)], event("empty", table))
-    assert columns(rig, table) == {}
-    rig.file(*[event(f"c{at}", table, x=None) for at in range(count)], event("value", table, x=7))
-    assert columns(rig, table) == {"x": "bigint"}
-    assert rig.ask(f"SELECT count(*), count(x) FROM {table}") == [(3 * count + 2, 1)]
+    shared_rig.file(*[event(f"a{at}", table, x=None) for at in range(count)])
+    shared_rig.file(*[event(f"b{at}", table, x=None) for at in range(count)], event("empty", table))
+    assert columns(shared_rig, table) == {}
+    shared_rig.file(*[event(f"c{at}", table, x=None) for at in range(count)], event("value", table, x=7))
+    assert columns(shared_rig, table) == {"x": "bigint"}
+    assert shared_rig.ask(f"SELECT count(*), count(x) FROM {table}") == [(3 * count + 2, 1)]
 
 
 @pytest.mark.parametrize("schema", ["warehouse", "main", "select", "pg_temp", "_"])
-def test_schemas_of_any_name(rig: Rig, schema: str) -> None:
+def test_schemas_of_any_name(shared_rig: Rig, schema: str) -> None:
     """DuckDB calls the file's own catalogue by its name, and must not mix it up with the schema."""
-    rig.file(event("1", f"{schema}.event", a=1))
-    rig.file(*[event(f"{at}", f"{schema}.event", a=1) for at in range(1, 100)])
-    assert rig.ask(f'SELECT sum(a)::BIGINT FROM "{schema}".event') == [(99,)]
+    shared_rig.file(event("1", f"{schema}.event", a=1))
+    shared_rig.file(*[event(f"{at}", f"{schema}.event", a=1) for at in range(1, 100)])
+    assert shared_rig.ask(f'SELECT sum(a)::BIGINT FROM "{schema}".event') == [(99,)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,6 @@ from catchment.load.loader import Loader
 from catchment.warehouses import Batch, Loaded, Warehouse
 from catchment.warehouses.shape import Shape
 from tests.load.loading import T0, Rig, columns, event, packed, stamped
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 class Grumpy:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from catchment.load.prepare import Origin, Prepared, prepare
 from tests.load.loading import Rig, columns, event
 
 COUNT = 3 * PLANNED_ROWS
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_new_table_is_planned_by_a_part_of_its_rows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

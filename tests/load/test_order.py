@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,13 +17,6 @@ from tests.load.loading import Rig, packed, stamped
 
 _encode = msgspec.json.encode
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    made = Rig(tmp_path_factory.mktemp("rig"))
-    yield made
-    made.close()
 
 
 _serial = itertools.count()
@@ -57,7 +48,7 @@ def cut_into_rounds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[li
 @given(cut_into_rounds(), st.sampled_from([1, 40]))
 @relaxed
 def test_any_cutting_gives_the_same_table(
-    rig: Rig, cut: tuple[list[dict[str, Any]], list[list[list[int]]]], copies: int
+    shared_rig: Rig, cut: tuple[list[dict[str, Any]], list[list[list[int]]]], copies: int
 ) -> None:
     """`copies` of each record under ids of their own: few rows and many go different ways."""
     data, rounds = cut
@@ -68,7 +59,7 @@ def test_any_cutting_gives_the_same_table(
         for place, (each, source) in enumerate(zip(data, itertools.cycle(["web", "app"])))
         for copy in range(copies)
     ]
-    rig.loader.load(rig.put(packed(*[line(whole, each) for each in records])))
+    shared_rig.loader.load(shared_rig.put(packed(*[line(whole, each) for each in records])))
     arrival = itertools.count()
     for packs in rounds:
         messages = [
@@ -81,8 +72,8 @@ def test_any_cutting_gives_the_same_table(
             )
             for pack in packs
         ]
-        rig.loader.load(rig.put(*messages))
-    assert content(rig.warehouse, parts) == content(rig.warehouse, whole)
+        shared_rig.loader.load(shared_rig.put(*messages))
+    assert content(shared_rig.warehouse, parts) == content(shared_rig.warehouse, whole)
 
 
 def line(table: str, record: tuple[str, bytes, str], at_s: float = 0) -> Line:
@@ -110,14 +101,18 @@ CHANGES = st.lists(
 
 @given(CHANGES, st.data())
 @relaxed
-def test_any_interleaving_ends_in_the_highest_version(rig: Rig, changes: list[Change], data: st.DataObject) -> None:
+def test_any_interleaving_ends_in_the_highest_version(
+    shared_rig: Rig, changes: list[Change], data: st.DataObject
+) -> None:
     table = f"mirror.t{next(_serial)}"
     sent = data.draw(st.permutations(changes + data.draw(st.lists(st.sampled_from(changes), max_size=8))))
     while sent:
         size = data.draw(st.integers(1, len(sent)))
         now, sent = sent[:size], sent[size:]
         copies = 70 if data.draw(st.booleans()) else 1  # in one round: the same change over and over
-        rig.loader.load(rig.put(*[packed(*[change_line(table, each) for each in now]) for _ in range(copies)]))
+        shared_rig.loader.load(
+            shared_rig.put(*[packed(*[change_line(table, each) for each in now]) for _ in range(copies)])
+        )
     highest: dict[int, Change] = {}
     for change in changes:
         if change.key not in highest or (change.version, change.id) > (
@@ -126,11 +121,11 @@ def test_any_interleaving_ends_in_the_highest_version(rig: Rig, changes: list[Ch
         ):
             highest[change.key] = change
     expected = sorted((c.key, identity_of(c), f"{c.version:04}") for c in highest.values() if not c.deletes)
-    assert rig.ask(f"SELECT k, _id, _version FROM {table} ORDER BY k") == expected
-    tombstones = rig.ask(f"SELECT key, version, id FROM catchment.tombstones WHERE table_name = '{table}'")
+    assert shared_rig.ask(f"SELECT k, _id, _version FROM {table} ORDER BY k") == expected
+    tombstones = shared_rig.ask(f"SELECT key, version, id FROM catchment.tombstones WHERE table_name = '{table}'")
     latest_deletes = {(f"[{c.key}]", f"{c.version:04}", identity_of(c)) for c in highest.values() if c.deletes}
     assert latest_deletes <= set(tombstones)
-    assert rig.ask("SELECT count(*) FROM catchment.dead_letters") == [(0,)]
+    assert shared_rig.ask("SELECT count(*) FROM catchment.dead_letters") == [(0,)]
 
 
 def identity_of(change: Change) -> str:
@@ -155,7 +150,9 @@ SENDERS = st.lists(
 
 @given(SENDERS, st.data())
 @relaxed
-def test_copies_under_any_clock_are_one_row(rig: Rig, senders: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_copies_under_any_clock_are_one_row(
+    shared_rig: Rig, senders: list[tuple[int, int]], data: st.DataObject
+) -> None:
     """Each record has its own time, `age` before T0 or, by a fast clock, after it: the same in all its copies,
     which are received at any time after T0."""
     table = f"clock.t{next(_serial)}"
@@ -174,14 +171,14 @@ def test_copies_under_any_clock_are_one_row(rig: Rig, senders: list[tuple[int, i
         ]
         many = data.draw(st.booleans())
         fill = [stamped(f"fill-{at}", b"{}", table=table, at_s=20_000) for at in range(100)] if many else []
-        rig.loader.load(rig.put(packed(*lines, *fill)))
-    rows: dict[Identity, dict[str, Any]] = content(rig.warehouse, table)
+        shared_rig.loader.load(shared_rig.put(packed(*lines, *fill)))
+    rows: dict[Identity, dict[str, Any]] = content(shared_rig.warehouse, table)
     assert {identity for _, identity in rows if not identity.startswith("fill")} == {str(i) for i, _ in senders}
 
 
-def test_a_message_redelivered_without_a_time_of_its_own_is_one_row(rig: Rig) -> None:
+def test_a_message_redelivered_without_a_time_of_its_own_is_one_row(shared_rig: Rig) -> None:
     body = b'{"table":"cut.redelivered","data":{"a":1}}'
     for _ in range(3):
-        rig.loader.load(rig.put(Message(body, "topic/7", None)))
-        rig.now += timedelta(hours=2)
-    assert rig.ask("SELECT _id, a FROM cut.redelivered") == [("topic/7/0", 1)]
+        shared_rig.loader.load(shared_rig.put(Message(body, "topic/7", None)))
+        shared_rig.now += timedelta(hours=2)
+    assert shared_rig.ask("SELECT _id, a FROM cut.redelivered") == [("topic/7/0", 1)]

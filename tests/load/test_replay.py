@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,13 +11,6 @@ from catchment.errors import UsageError
 from catchment.load.replay import Replayed, replay
 from catchment.load.rewrite import rewrite
 from tests.load.loading import T0, Rig, event, packed, stamped
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 def run(rig: Rig, table: str = "web.event", **span: float) -> Replayed:

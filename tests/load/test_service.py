@@ -240,6 +240,12 @@ def test_slow_loading_neither_stops_archiving_nor_fills_memory(house: House, mon
     assert vars(house.service._in_flight)["_names"] == {}
 
 
+def send_late(house: House, identity: str) -> None:
+    stamp = Stamp(now(), "web", own_time=now() - timedelta(hours=5))
+    line = stamp.line(decode(msgspec.json.encode(event(identity, a=1))))
+    house.queue.publish(list(packs("web.event", [line])))
+
+
 def test_late_rows_of_a_large_table_are_loaded_together(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catchment.load.late.LARGE_ROWS", 10)
     monkeypatch.setattr("catchment.load.late._ASK_AGAIN_S", 0.0)
@@ -247,10 +253,8 @@ def test_late_rows_of_a_large_table_are_loaded_together(house: House, monkeypatc
     house.start()
     house.send(*range(20))
     until(lambda: house.count() == 20)
-    stamp = Stamp(now(), "web", own_time=now() - timedelta(hours=5))
     for at in range(3):
-        line = stamp.line(decode(msgspec.json.encode(event(f"late-{at}", a=1))))
-        house.queue.publish(list(packs("web.event", [line])))
+        send_late(house, f"late-{at}")
         until(lambda: house.queue.stats().messages == 0)
     until(lambda: house.count() == 23)
 
@@ -261,9 +265,7 @@ def test_late_rows_that_wait_are_loaded_at_the_stop(house: House, monkeypatch: p
     house.start()
     house.send(*range(20))
     until(lambda: house.count() == 20)
-    stamp = Stamp(now(), "web", own_time=now() - timedelta(hours=5))
-    line = stamp.line(decode(msgspec.json.encode(event("late", a=1))))
-    house.queue.publish(list(packs("web.event", [line])))
+    send_late(house, "late")
     until(lambda: house.service._late._waiting)
     assert house.count() == 20
     house.drain()

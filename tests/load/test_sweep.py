@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from catchment.load.in_flight import InFlight
 from catchment.load.rewrite import rewrite
 from catchment.service import Stop
 from tests.load.loading import Rig, event, packed, stamped
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.close()
 
 
 def put(rig: Rig, identity: str, *tables: str) -> str:

@@ -23,7 +23,7 @@ from catchment.pack import (
     Header,
     Pack,
     assemble,
-    build_one,
+    build_bounded,
     check_lines,
     compress,
     cut,
@@ -158,7 +158,7 @@ class Round:
         pieces = [(key, some) for key, lines in self._lines.items() for some in cut(lines)]
         many = sum(line.count for _, some in pieces for line in some) > MANY_LINES
         with ThreadPoolExecutor(1, "compress") if many else contextlib.nullcontext() as pool:
-            built = (pool.map if pool else map)(_build, pieces)
+            built = (pool.map if pool else map)(_packed, pieces)
             for (table, late), packs in built:
                 held = self._packs.setdefault((table, late), [])
                 held += [Held(pack, self.look(table, plain)) for pack, plain in packs]
@@ -182,10 +182,10 @@ class Round:
             del self._packs[table, late]
 
 
-def _build(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes]]]:
+def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes]]]:
     key, lines = piece
     table, _ = key
-    return key, list(build_one(table, lines))
+    return key, list(build_bounded(table, lines))
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:
