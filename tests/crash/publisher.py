@@ -53,7 +53,7 @@ def tried(folder: Path, publisher: int) -> Notes:
 def traffic_of(folder: Path, publisher: int) -> Traffic:
     """What this publisher is to send, as the test wrote it down."""
     every = msgspec.json.decode((folder / TRAFFIC).read_bytes(), type=list[Traffic])
-    return every[publisher]
+    return next(traffic for traffic in every if traffic.publisher == publisher)
 
 
 def main(folder: Path, publisher: int) -> None:

@@ -35,6 +35,7 @@ Contents = dict[str, dict[Identity, dict[str, Any]]]
 
 SETTINGS = "[load]\nmax_age_s = 0.2\n"
 PUBLISHERS = 4
+OPENING = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +80,33 @@ def crash(folder: Path, plan: Plan) -> Crashed:
     rng = random.Random(plan.seed)
     running = Running(make_project(folder, SETTINGS))
     began = now()
+    # A table's key is that of the first record loaded, and kills change which that is: every table is there before.
+    opening = Traffic(plan.seed, PUBLISHERS, OPENING, began)
     traffic = [Traffic(plan.seed, number, plan.records // PUBLISHERS, began) for number in range(PUBLISHERS)]
     total = sum(len(each.shipments()) for each in traffic)
     kills: Counter[str] = Counter()
     try:
         running.start_up()
+        running.publish([opening])
+        _await_loaded(running)
         running.publish(traffic)
         victims = plan.victims(rng)
         for number, victim in enumerate(victims, start=1):
             share = total * number / (len(victims) + 2)
             until(lambda share=share: _confirmed(running) >= share, f"{share:.0f} of {total} shipments")  # type: ignore[misc]
             kills[victim] += _kill(running, victim, rng)
-        until(lambda: not running.publishers(), "the publishers to end")
-        until(running.is_loaded, "everything to be loaded", max(PATIENCE_S, plan.records / 500))
+        _await_loaded(running, max(PATIENCE_S, plan.records / 500))
         running.stop_up()
     except BaseException:
         print(running.said()[-8000:])
         running.close()
         raise
-    return Crashed(running, traffic, kills)
+    return Crashed(running, [opening, *traffic], kills)
+
+
+def _await_loaded(running: Running, patience_s: float = PATIENCE_S) -> None:
+    until(lambda: not running.publishers(), "the publishers to end")
+    until(running.is_loaded, "everything to be loaded", patience_s)
 
 
 def _confirmed(running: Running) -> int:
