@@ -8,6 +8,7 @@ far as the traffic goes; the moments of the kills are the machine's.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import random
 import shutil
@@ -258,14 +259,16 @@ def test_the_archive_brings_every_table_back(crashed: Crashed, contents: Content
 @pytest.mark.parametrize("seed", range(20))
 def test_many_seeds(tmp_path: Path, seed: int) -> None:
     left = crash(tmp_path, Plan(seed, 20_000, warehouse=6, supervisor=3, publishers=4))
-    check_all(left)
+    with contextlib.closing(left.running):
+        check_all(left)
 
 
 @pytest.mark.soak
 def test_half_a_million_records_and_sixty_kills(tmp_path: Path) -> None:
     left = crash(tmp_path, Plan(1, 500_000, warehouse=35, supervisor=15, publishers=20))
-    assert sum(left.kills.values()) >= 60
-    check_all(left)
+    with contextlib.closing(left.running):
+        assert sum(left.kills.values()) >= 60
+        check_all(left)
 
 
 def check_all(left: Crashed) -> None:
