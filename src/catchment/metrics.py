@@ -28,7 +28,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_TABLES: Final = 200
 OTHER_TABLES: Final = "(other)"
 
-Unit = Literal["records", "batches", "rounds", "messages", "bytes", "seconds", "tables", "restarts"]
+Unit = Literal[
+    "records", "batches", "rounds", "messages", "bytes", "seconds", "tables", "restarts", "events", "requests",
+    "connections",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,17 @@ load_seconds = Histogram(
     "seconds",
     "Time from the start of a load to its commit",
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+events_collected = Counter("events_collected", "events", "Events and plain records taken in over HTTP, on disk by now")
+events_rejected = Counter("events_rejected", "events", "Events kept as dead letters because they cannot be filed")
+requests_refused = Counter("requests_refused", "requests", "HTTP requests answered with an error, by nobody's events")
+connections = Gauge("connections", "connections", "Open HTTP connections of the collector")
+collect_pending_bytes = Gauge("collect_pending_bytes", "bytes", "Events that wait for their commit")
+commit_seconds = Histogram(
+    "commit_seconds",
+    "seconds",
+    "Time to make a group of requests' events durable",
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 tables_halted = Gauge("tables_halted", "tables", "Tables whose loading has halted because too much was rejected")
 restarts = Gauge("restarts", "restarts", "How often `catchment up` has restarted this process")

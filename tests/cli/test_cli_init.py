@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from catchment.cli.exits import ExitCode
+from catchment.collect.config import SourceConfig
 from catchment.config import load_project
 from tests.cli.conftest import Ended
 
@@ -35,11 +36,14 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     expected = load_project(file.parent, environment={})
     # What has no default stands there as `key = …` and is for people to fill in.
     uncommented, count = re.subn(r"(?m)^# (?=(?:\w+ = [^…]+|\[.+\])$)", "", commented)
-    file.write_text(uncommented.replace('"NAME"', '"web.signup"'))
+    named = uncommented.replace('[load.tables."NAME"]', '[load.tables."web.signup"]')
+    file.write_text(named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"'))
     project = load_project(file.parent, environment={})
     assert count > 20
     assert list(project.load.tables) == ["web.signup"]
-    assert replace(project, load=structs.replace(project.load, tables={})) == expected
+    assert project.collect.sources == {"web": SourceConfig(write_key="its own")}
+    load, collect = structs.replace(project.load, tables={}), structs.replace(project.collect, sources={})
+    assert replace(project, load=load, collect=collect) == expected
     assert structs.replace(project.load.for_table("web.signup"), tables={}) == expected.load
 
 

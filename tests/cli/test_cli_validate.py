@@ -59,7 +59,7 @@ catchment.toml:16: load.tables."Website.Signup": must be a table's name, schema.
 Catchment's own, not "Website.Signup"
 catchment.toml:17: load.tables."Website.Signup".max_rejected_share: must be at most 1, not 1.5
 catchment.toml:19: colect: unknown section
-  Try: collect, which is not yet part of Catchment
+  Try: collect
 catchment.toml:23: profiles.production.warehouse.type: "redshift" is not yet part of Catchment
   Try: leave it out
 """

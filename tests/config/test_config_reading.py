@@ -122,7 +122,7 @@ def test_no_project_anywhere_says_how_to_make_one(tmp_path: Path) -> None:
         ('[warehouse]\ntype = "duckbd"', 2, "warehouse.type", 'there is no warehouse of type "duckbd"'),
         ('[warehouse]\ntype = "needy"', 1, "warehouse.url", "is required"),
         ('[state]\ntype = "postgres"', 2, "state.type", "not yet part"),
-        ('[collect]\nlisten = "${NONE}"', 1, "collect", "not yet part of Catchment"),
+        ('[serve]\nlisten = "${NONE}"', 1, "serve", "not yet part of Catchment"),
         ('[project]\ntimezone = "UCT+1"', 2, "project.timezone", "must be a time zone's name"),
         ("[metrics.ports]\nload = 70000", 2, "metrics.ports.load", "must be at most 65535, not 70000"),
         ("profiles = 1", 1, "profiles", "must hold a table for each profile"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchment.load.columns import MAX_NAME_BYTES, column_name, snake_case
+from catchment.load.columns import column_name
+from catchment.naming import MAX_NAME_BYTES, snake_case
 from catchment.warehouses.duckdb_sql import name
 from catchment.warehouses.shape import METADATA
 

@@ -15,7 +15,10 @@ from catchment.config import Project
 from catchment.errors import UsageError
 from catchment.service import Service
 
-SERVICES: dict[str, str] = {"load": "catchment.cli.load:load"}
+SERVICES: dict[str, str] = {
+    "collect": "catchment.cli.collect:collect",
+    "load": "catchment.cli.load:load",
+}
 """Name → "module:function", the function taking the `Project` and returning the `Service`; imported when it is to
 run. In the order in which `up` stops them: who publishes before who consumes."""
 

@@ -26,8 +26,13 @@ def up(project: Project) -> int:
     ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
-    children = [Child(name, _command(project, name)) for name in SERVICES]
+    children = [Child(name, _command(project, name)) for name in SERVICES if _is_used(project, name)]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
+
+
+def _is_used(project: Project, service: str) -> bool:
+    """A process exists only if the project uses it."""
+    return service != "collect" or bool(project.collect.sources)
 
 
 def _command(project: Project, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from catchment import registry
 from catchment.archives import Archive
+from catchment.collect.config import CollectConfig
 from catchment.config.sections import MetricsConfig, StateConfig
 from catchment.errors import UsageError
 from catchment.load.config import LoadConfig
@@ -53,6 +54,7 @@ class Project:
     warehouse: Part[Warehouse]
     state: StateConfig
     load: LoadConfig
+    collect: CollectConfig
     metrics: MetricsConfig
 
     @property

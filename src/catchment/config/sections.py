@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 import msgspec
 from msgspec import Meta
 
+from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
 
@@ -68,6 +69,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
     "state": StateConfig,
     "load": LoadConfig,
+    "collect": CollectConfig,
     "metrics": MetricsConfig,
 }
 """Sections whose settings are always the same."""
@@ -79,10 +81,9 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
-SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "metrics")
+SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "metrics")
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "collect": (),
     "listen": (),
     "extract": (),
     "serve": (),

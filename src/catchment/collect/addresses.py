@@ -1,0 +1,59 @@
+"""Whose request it is: the client's address behind proxies that are trusted, and how much of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Literal
+
+_Network = IPv4Network | IPv6Network
+
+
+class Proxies:
+    """The proxies whose word is believed."""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self._trusted: list[_Network] = [ip_network(network, strict=False) for network in trusted]
+
+    def client(self, peer: str, forwarded_for: str) -> str:
+        """The nearest address that is no trusted proxy's: of `X-Forwarded-For` the right end alone is known to be
+        true, since anybody may send the rest of it."""
+        if not self._trusted or not self._trusts(peer):
+            return peer
+        client = peer
+        for each in reversed(forwarded_for.split(",")):
+            address = _parsed(each.strip())
+            if address is None:
+                break
+            client = str(address)
+            if not self._trusts(client):
+                break
+        return client
+
+    def _trusts(self, address: str) -> bool:
+        found = _parsed(address)
+        return found is not None and any(found in network for network in self._trusted)
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    text = text.partition("%")[0]
+    if text.startswith("[") and "]" in text:
+        text = text[1 : text.index("]")]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def kept(address: str, how: Literal["full", "truncated", "none"]) -> str | None:
+    """As much of an address as is to be kept; None for nothing."""
+    found = None if how == "none" else _parsed(address)
+    if found is None or how == "full":
+        return None if found is None else str(found)
+    bits = 24 if isinstance(found, IPv4Address) else 48
+    return str(ip_network(f"{found}/{bits}", strict=False).network_address)

@@ -1,0 +1,118 @@
+"""Group commit: while one group of requests is made durable, the next one gathers; each is answered by its own.
+
+The event loop hands lines over and goes on; one thread packs and publishes them. An answer never comes before the
+queue has said that everything of it is on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from catchment import metrics
+from catchment.errors import CatchmentError
+from catchment.log import get_log
+from catchment.pack import messages, packs
+from catchment.queues import Queue
+from catchment.record import Line
+
+_log = get_log("collect")
+
+Done = Callable[[CatchmentError | None], None]
+"""Told once that everything is durable, or what went wrong."""
+
+
+@dataclass(slots=True)
+class _Group:
+    lines: list[Line] = field(default_factory=list)
+    waiting: list[Done] = field(default_factory=list)
+    size_bytes: int = 0
+    events: int = 0
+    rejected: int = 0
+
+
+class GroupCommit:
+    """Makes lines durable in groups. `submit` and `done` belong to one thread, which `call_soon` reaches from any."""
+
+    def __init__(self, queue: Queue, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._queue = queue
+        self._call_soon = call_soon
+        self._condition = threading.Condition()
+        self._gathering = _Group()
+        self._closing = False
+        self._in_flight_bytes = 0
+        self.trouble = ""
+        """Why the last group could not be kept; empty while all is well."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """What waits for its commit, as lines."""
+        return self._gathering.size_bytes + self._in_flight_bytes
+
+    def submit(self, lines: Sequence[Line], events: int, rejected: int, done: Done) -> None:
+        """Have these lines made durable with whatever else comes in, then call `done`."""
+        with self._condition:
+            group = self._gathering
+            group.lines += lines
+            group.waiting.append(done)
+            group.size_bytes += sum([len(line.text) for line in lines])
+            group.events += events
+            group.rejected += rejected
+            if len(group.waiting) == 1:
+                self._condition.notify()
+
+    def run(self) -> None:
+        """Commit until `close`, and then what is left."""
+        while (group := self._next()) is not None:
+            error = self._commit(group)
+            self._call_soon(lambda group=group, error=error: self._finish(group, error))  # type: ignore[misc]
+
+    def _next(self) -> _Group | None:
+        with self._condition:
+            while not self._gathering.waiting:
+                if self._closing:
+                    return None
+                self._condition.wait()
+            group, self._gathering = self._gathering, _Group()
+            self._in_flight_bytes = group.size_bytes
+            return group
+
+    def _commit(self, group: _Group) -> CatchmentError | None:
+        began_s = time.perf_counter()
+        try:
+            self._queue.publish(list(messages(pack for table, lines in _by_table(group).items()
+                                              for pack in packs(table, lines))))  # fmt: skip
+        except CatchmentError as error:
+            if not self.trouble:
+                _log.error("events cannot be kept; clients are told to come again", exc=error)
+            self.trouble = error.message
+            return error
+        if self.trouble:
+            _log.info("events are kept again")
+            self.trouble = ""
+        metrics.commit_seconds.observe(time.perf_counter() - began_s)
+        if group.events:
+            metrics.events_collected.add(group.events)
+        if group.rejected:
+            metrics.events_rejected.add(group.rejected)
+        return None
+
+    def _finish(self, group: _Group, error: CatchmentError | None) -> None:
+        self._in_flight_bytes = 0
+        for done in group.waiting:
+            done(error)
+
+    def close(self) -> None:
+        """Let `run` return once everything is committed."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+
+
+def _by_table(group: _Group) -> dict[str, list[Line]]:
+    tables: dict[str, list[Line]] = {}
+    for line in group.lines:
+        tables.setdefault(line.table, []).append(line)
+    return tables

@@ -1,0 +1,172 @@
+"""The settings of collecting: `[collect]` and `[collect.sources.NAME]` of the project file."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from catchment.errors import Malformed
+from catchment.record import check_table
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*\Z")
+
+
+def _check_schema(name: str) -> None:
+    try:
+        check_table(f"{name}.tracks")
+    except Malformed:
+        raise ValueError("must be a schema's name in lower case, and none of Catchment's own") from None
+
+
+def _check_pattern(pattern: str) -> None:
+    schema, dot, table = pattern.partition(".")
+    if not (dot and _SCHEMA.match(schema) and (table == "*" or _SCHEMA.match(table))):
+        raise ValueError("must be a table, schema.table, or all of a schema, schema.*")
+    _check_schema(schema)
+
+
+def _check_origin(origin: str) -> None:
+    if origin != "*" and not re.fullmatch(r"https?://[^\s/?#]+", origin):
+        raise ValueError("must be an origin as browsers send it", 'such as "https://www.acme.example"')
+
+
+def _check_listen(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65_535):
+        raise ValueError("must be HOST:PORT", 'such as "127.0.0.1:8000"')
+
+
+def _check_network(network: str) -> None:
+    try:
+        ip_network(network, strict=False)
+    except ValueError:
+        raise ValueError("must be an address or a network", 'such as "10.0.0.0/8"') from None
+
+
+def _check_prefix(prefix: str) -> None:
+    if not _PREFIX.match(prefix):
+        raise ValueError("must be a path without a slash at its end", 'such as "/hello"')
+
+
+SchemaName = Annotated[str, Meta(extra={"check": _check_schema})]
+
+
+class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One site, app or server that sends events: its keys, and one schema in the warehouse."""
+
+    write_key: Annotated[str, Meta(min_length=1, description="The key that its SDKs are given.")] | None = None
+    write_keys: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(description="Several keys, while one is being replaced."),
+    ] = []
+    origins: Annotated[
+        list[Annotated[str, Meta(extra={"check": _check_origin})]],
+        Meta(description="Origins of pages that may send from a browser; all where none is named."),
+    ] = []
+    records: Annotated[
+        list[Annotated[str, Meta(extra={"check": _check_pattern})]],
+        Meta(
+            description="Tables besides those of its own schema that it may send plain records to: `shop.orders`, or"
+            " `shop.*` for all of a schema."
+        ),
+    ] = []
+    ip: Annotated[
+        Literal["full", "truncated", "none"],
+        Meta(
+            description="What is kept of a client's address in `context_ip`: `truncated` keeps a network of 256 (IPv4)"
+            " or a site's /48 (IPv6)."
+        ),
+    ] = "truncated"
+
+    @property
+    def keys(self) -> list[str]:
+        """All its write keys."""
+        return [*([self.write_key] if self.write_key else []), *self.write_keys]
+
+
+class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where events are sent to over HTTP, and what a client may ask of the endpoint."""
+
+    listen: Annotated[
+        str, Meta(extra={"check": _check_listen}, description="The address to listen on; port 0 takes a free one.")
+    ] = "127.0.0.1:8000"
+    path_prefix: Annotated[
+        str,
+        Meta(
+            extra={"check": _check_prefix},
+            description="A path that every path may also be called under, such as `/hello`: lists of ad blockers"
+            " know the usual ones.",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        list[Annotated[str, Meta(extra={"check": _check_network})]],
+        Meta(description="Addresses of proxies in front whose `X-Forwarded-For` is believed."),
+    ] = []
+    max_header_bytes: Annotated[int, Meta(ge=1_024, description="A larger head is answered 431.")] = 16_384
+    max_body_bytes: Annotated[int, Meta(ge=1_024, description="A larger body is answered 413, before it is read.")] = (
+        1_048_576
+    )
+    max_plain_bytes: Annotated[
+        int, Meta(ge=1_024, description="A compressed body may expand to so much; beyond that it is answered 413.")
+    ] = 4_194_304
+    max_event_bytes: Annotated[int, Meta(ge=256, description="A larger event becomes a dead letter.")] = 32_768
+    max_batch_events: Annotated[int, Meta(ge=1, description="A batch of more events is answered 413.")] = 2_500
+    max_depth: Annotated[int, Meta(ge=1, le=100, description="Objects nested deeper are kept in `_rescued`.")] = 8
+    max_properties: Annotated[
+        int, Meta(ge=1, le=10_000, description="Properties of an event beyond so many are kept in `_rescued`.")
+    ] = 300
+    max_string_chars: Annotated[int, Meta(ge=1, description="A longer text is kept in `_rescued`.")] = 8_192
+    max_id_chars: Annotated[
+        int, Meta(ge=1, le=512, description="An event with a longer messageId becomes a dead letter.")
+    ] = 100
+    header_timeout_s: Annotated[
+        float, Meta(gt=0, description="A request whose head takes longer is answered 408, in seconds.")
+    ] = 10.0
+    body_timeout_s: Annotated[
+        float, Meta(gt=0, description="A request whose body takes longer is answered 408, in seconds.")
+    ] = 20.0
+    idle_timeout_s: Annotated[
+        float, Meta(gt=0, description="A connection without a request for so long is closed, in seconds.")
+    ] = 65.0
+    max_connections: Annotated[int, Meta(ge=1, description="Open connections; further ones are closed at once.")] = (
+        10_000
+    )
+    max_pending_bytes: Annotated[
+        int,
+        Meta(ge=1_000_000, description="What may wait for its commit; beyond that, requests are answered 503."),
+    ] = 64_000_000
+    events_per_s: Annotated[
+        float,
+        Meta(ge=0, description="Events a second that a write key may send on average, 429 beyond; 0: any number."),
+    ] = 0.0
+    requests_per_s: Annotated[
+        float,
+        Meta(ge=0, description="Requests a second that an address may send on average, 429 beyond; 0: any number."),
+    ] = 200.0
+    sources: Annotated[
+        dict[SchemaName, SourceConfig], Meta(description="Who sends, by name: it becomes the schema of its tables.")
+    ] = {}
+
+    def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for name, source in self.sources.items():
+            if not source.keys:
+                raise ValueError(f"collect.sources.{name} needs a write_key")
+            for key in source.keys:
+                if owners.setdefault(key, name) != name:
+                    raise ValueError(f"collect.sources.{name} has a write key of collect.sources.{owners[key]}")
+
+    @property
+    def host(self) -> str:
+        """Where to listen, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """0 takes a free one."""
+        return int(self.listen.rpartition(":")[2])

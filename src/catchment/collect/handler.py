@@ -1,0 +1,419 @@
+"""What a request means: who sends it, what is to be filed, and the answer once that is durable. Knows no sockets.
+
+A batch with bad events in it is taken, and those become dead letters: most SDKs drop a batch that is refused. Only
+who sends nothing but one bad event is told so, and even that is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from catchment.collect import answers
+from catchment.collect.addresses import Proxies, kept
+from catchment.collect.calls import KINDS, BadCall, Calls, read_any, read_batch, read_call
+from catchment.collect.config import CollectConfig, SourceConfig
+from catchment.collect.flatten import Limits
+from catchment.collect.rates import Rates
+from catchment.collect.repair import repaired
+from catchment.collect.rows import Arrival, dead_letter, lines, records
+from catchment.errors import Malformed
+from catchment.record import Line, check_table, earlier
+
+_SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+_BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
+_RECORDS = "/v1/records/"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Request(msgspec.Struct, gc=False):
+    """One HTTP request, read in full. Header names are lower case, values as they came."""
+
+    method: bytes
+    target: bytes
+    """Path and query."""
+    headers: dict[bytes, bytes]
+    body: bytes
+    peer: str
+    """The address at the other end of the connection."""
+    received_at: datetime
+    clock_s: float
+    """Any steady clock, for rates."""
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What to do: make `lines` durable, then send `response`; without lines, send it at once."""
+
+    response: bytes
+    lines: list[Line] = []
+    cors: bytes = b""
+    """Headers that an answer in its place (queue full) needs, too."""
+    events: int = 0
+    """Of `lines`, those that are not dead letters count as so many events."""
+    rejected: int = 0
+
+
+class Refused(Exception):
+    """An answer other than 200, at once."""
+
+    def __init__(self, status: int, message: str, headers: bytes = b"") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    config: SourceConfig
+    origins: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class Handler:
+    """Answers requests for one project. `window` is the loader's dedupe window; `is_ready` says whether what is sent
+    now could be kept."""
+
+    config: CollectConfig
+    window: timedelta
+    is_ready: Callable[[], bool] = lambda: True
+    _sources: dict[str, _Source] = field(default_factory=dict)
+    _kinds: dict[str, str] = field(default_factory=dict)
+    _limits: Limits = field(init=False)
+    _proxies: Proxies = field(init=False)
+    _key_rates: Rates = field(init=False)
+    _address_rates: Rates = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, source in self.config.sources.items():
+            made = _Source(name, source, frozenset(origin.encode() for origin in source.origins))
+            self._sources.update(dict.fromkeys(source.keys, made))
+        self._kinds = _paths()
+        self._limits = Limits(self.config.max_depth, self.config.max_properties, self.config.max_string_chars)
+        self._proxies = Proxies(self.config.trusted_proxies)
+        self._key_rates = Rates(self.config.events_per_s)
+        self._address_rates = Rates(self.config.requests_per_s)
+
+    def __call__(self, request: Request) -> Answer:
+        """The answer to one request. Raises nothing for whatever the request may be."""
+        cors = answers.cors(request.headers.get(b"origin"))
+        try:
+            return self._answer(request, cors)
+        except Refused as error:
+            return Answer(answers.failure(error.status, error.message, error.headers + cors))
+        except Malformed as error:
+            return Answer(answers.failure(_status(error), error.detail, cors, reason=error.reason))
+
+    def _answer(self, request: Request, cors: bytes) -> Answer:
+        target, _, query = request.target.decode("latin-1").partition("?")
+        path = self._without_prefix(target)
+        if request.method == b"POST":
+            kind = self._kinds.get(path)
+            if kind is None and not path.startswith(_RECORDS):
+                raise Refused(404, f"there is nothing at POST {path[:200]}")
+            return self._collect(request, path, kind, _query(query), cors)
+        if request.method == b"OPTIONS":
+            wanted = request.headers.get(b"access-control-request-headers", b"")
+            return Answer(answers.preflight(request.headers.get(b"origin"), wanted))
+        if request.method not in {b"GET", b"HEAD"}:
+            raise Refused(405, "POST, GET or OPTIONS", b"allow: GET, POST, OPTIONS\r\n")
+        return self._get(request, path, _query(query), cors)
+
+    def _without_prefix(self, path: str) -> str:
+        prefix = self.config.path_prefix
+        return path[len(prefix) :] if prefix and path.startswith(prefix + "/") else path
+
+    # ---- what is sent -----------------------------------------------------------------
+
+    def _collect(self, request: Request, path: str, kind: str | None, query: Mapping[str, str], cors: bytes) -> Answer:
+        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        self._limit(self._address_rates, client, 1, request)
+        key = _key_of(request.headers, query)
+        body = self._plain(request)
+        source = self._source(key) if key is not None else None
+        try:
+            calls = self._read(kind, body)
+        except Malformed as error:
+            if source is None:
+                raise
+            return self._kept(BadCall(body, error), source, request, path, client, cors)
+        if source is None:
+            source = self._source(calls.write_key)
+        self._check_origin(source, request)
+        self._limit(self._key_rates, source.name, len(calls.good) + len(calls.bad), request)
+        arrival = self._arrival(source, request, path, client, calls)
+        if kind is None:
+            return self._records(path.removeprefix(_RECORDS), body, query.get("id"), source, arrival, cors)
+        return self._file(calls, None if kind == "batch" else kind, arrival, cors)
+
+    def _read(self, kind: str | None, body: bytes) -> Calls:
+        if not body:
+            raise Malformed("not-json", "the body is empty")
+        if kind is None:
+            return Calls(body, [], [])
+        if kind == "batch":
+            return read_batch(body, self.config.max_batch_events, self.config.max_event_bytes)
+        if len(body) > self.config.max_event_bytes:
+            raise Malformed(
+                "oversized", f"an event of {len(body):,} bytes; it may have {self.config.max_event_bytes:,}"
+            )
+        return read_call(body)
+
+    def _file(self, calls: Calls, kind: str | None, arrival: Arrival, cors: bytes) -> Answer:
+        filed: list[Line] = []
+        bad = calls.bad
+        for at, call in enumerate(calls.good):
+            try:
+                filed += lines(call, kind, arrival)
+            except Malformed as error:
+                bad = [*bad, BadCall(calls.text(at), error)]
+        events = len(calls.good) + len(calls.bad) - len(bad)
+        if not bad:
+            response = answers.answer(200, b'{"success":true}', cors) if cors else answers.SUCCESS
+            return Answer(response, filed, cors, events)
+        filed += [dead_letter(each, arrival) for each in bad]
+        if kind is not None:
+            why = bad[0].error
+            response = answers.failure(_status(why), why.detail, cors, reason=why.reason)
+            return Answer(response, filed, cors, events, len(bad))
+        said = [{"reason": each.error.reason, "error": each.error.detail} for each in bad[:10]]
+        body = msgspec.json.encode({"success": True, "rejected": len(bad), "errors": said})
+        return Answer(answers.answer(200, body, cors), filed, cors, events, len(bad))
+
+    def _kept(self, bad: BadCall, source: _Source, request: Request, path: str, client: str, cors: bytes) -> Answer:
+        """A request of somebody we know that cannot be read: a dead letter."""
+        self._check_origin(source, request)
+        self._limit(self._key_rates, source.name, 1, request)
+        letter = dead_letter(bad, self._arrival(source, request, path, client, Calls(b"", [], [])))
+        response = answers.failure(_status(bad.error), bad.error.detail, cors, reason=bad.error.reason)
+        return Answer(response, [letter], cors, rejected=1)
+
+    def _arrival(self, source: _Source, request: Request, path: str, client: str, calls: Calls) -> Arrival:
+        from_browser = b"origin" in request.headers or b"referer" in request.headers
+        return Arrival(
+            source=source.name,
+            received_at=request.received_at,
+            floor=earlier(request.received_at, self.window),
+            limits=self._limits,
+            max_id_chars=self.config.max_id_chars,
+            sent_at=calls.sent_at,
+            context=calls.context,
+            # Of a server that speaks for its users the address tells nothing about them.
+            address=kept(client, source.config.ip) if from_browser else None,
+            origin=f"{request.method.decode('latin-1')} {path[:100]}",
+        )
+
+    # ---- plain records ----------------------------------------------------------------
+
+    def _records(
+        self, table: str, body: bytes, id_field: str | None, source: _Source, arrival: Arrival, cors: bytes
+    ) -> Answer:
+        table = unquote(table)
+        check_table(table)
+        schema = table.partition(".")[0]
+        if schema != source.name and not {table, f"{schema}.*"} & set(source.config.records):
+            raise Refused(
+                403, f"this key may not write to {table}; `records` in [collect.sources.{source.name}] names tables"
+            )
+        filed: list[Line] = []
+        bad: list[BadCall] = []
+        for each in records(_values(body), table, id_field, self.config.max_event_bytes, arrival):
+            if isinstance(each, Line):
+                filed.append(each)
+            else:
+                bad.append(each)
+        events = len(filed)
+        filed += [dead_letter(each, arrival) for each in bad]
+        if bad and not events:
+            response = answers.failure(400, bad[0].error.detail, cors, reason=bad[0].error.reason)
+        else:
+            said = msgspec.json.encode({"success": True, "records": events, "rejected": len(bad)})
+            response = answers.answer(200, said, cors)
+        return Answer(response, filed, cors, events, len(bad))
+
+    # ---- what is asked ----------------------------------------------------------------
+
+    def _get(self, request: Request, path: str, query: Mapping[str, str], cors: bytes) -> Answer:
+        if path == "/healthz":
+            return Answer(answers.answer(200, b'{"ok":true}', cors))
+        if path == "/readyz":
+            if not self.is_ready():
+                raise Refused(503, "nothing can be kept at the moment")
+            return Answer(answers.answer(200, b'{"ready":true}', cors))
+        if path == "/v1/pixel":
+            return self._pixel(request, query, cors)
+        if path.startswith("/v1/projects/") and path.endswith("/settings"):
+            named = unquote(path.removeprefix("/v1/projects/").removesuffix("/settings"))
+            self._source(named)
+            return Answer(answers.answer(200, _segment_settings(named), cors))
+        if path.rstrip("/") == "/sourceConfig":
+            key = _key_of(request.headers, query)
+            return Answer(answers.answer(200, _rudder_settings(self._source(key).name, key or ""), cors))
+        raise Refused(404, f"there is nothing at GET {path[:200]}")
+
+    def _pixel(self, request: Request, query: Mapping[str, str], cors: bytes) -> Answer:
+        """One event by the address of a picture: `data`, a call as JSON in base64, or its fields by name."""
+        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        self._limit(self._address_rates, client, 1, request)
+        source = self._source(_key_of(request.headers, query))
+        self._limit(self._key_rates, source.name, 1, request)
+        body = query.get("data", "").encode()
+        try:
+            body = _pixel_body(query)
+            calls = read_call(body)
+        except Malformed as error:
+            return self._kept(BadCall(body, error), source, request, "/v1/pixel", client, cors)
+        filed = self._file(calls, calls.good[0].type or "track", self._arrival(
+            source, request, "/v1/pixel", client, calls
+        ), cors)  # fmt: skip
+        if filed.response.startswith(b"HTTP/1.1 200"):
+            headers = cors + b"cache-control: no-store\r\n"
+            filed.response = answers.answer(200, answers.PIXEL, headers, b"image/gif")
+        return filed
+
+    # ---- who may ----------------------------------------------------------------------
+
+    def _source(self, key: str | None) -> _Source:
+        if key is None:
+            raise Refused(401, "no write key: give it as the user name of Basic authorization, as `writeKey` in the"
+                          " body or the query, or in the header X-Write-Key")  # fmt: skip
+        # Jitsu's SDKs give `id:secret`, of which the id may be all that is configured.
+        source = self._sources.get(key) or self._sources.get(key.partition(":")[0])
+        if source is None:
+            raise Refused(401, "no source has this write key")
+        return source
+
+    def _check_origin(self, source: _Source, request: Request) -> None:
+        origin = request.headers.get(b"origin")
+        if origin is not None and source.origins and origin not in source.origins and b"*" not in source.origins:
+            shown = origin.decode("latin-1")[:200]
+            raise Refused(403, f"pages of {shown} may not send with this key")
+
+    def _limit(self, rates: Rates, name: str, tokens: int, request: Request) -> None:
+        wait_s = rates.wait_s(name, tokens, request.clock_s)
+        if wait_s > 0:
+            raise Refused(429, "too much at once; come again later", answers.retry_after(wait_s))
+
+    def _plain(self, request: Request) -> bytes:
+        """The body, decompressed: also where nothing says that it is compressed."""
+        body = request.body
+        encoding = request.headers.get(b"content-encoding", b"").strip().lower()
+        if not (body.startswith(_GZIP_MAGIC) or encoding in {b"gzip", b"x-gzip", b"deflate"}):
+            if encoding not in {b"", b"identity"}:
+                raise Refused(415, "only gzip and deflate are understood", b"accept-encoding: gzip, deflate\r\n")
+            return body
+        unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
+        try:
+            plain = unpacker.decompress(body, self.config.max_plain_bytes + 1)
+        except zlib.error as error:
+            raise Refused(400, f"the body cannot be decompressed: {error}") from None
+        if len(plain) > self.config.max_plain_bytes:
+            raise Refused(413, f"the body expands beyond {self.config.max_plain_bytes:,} bytes")
+        if not unpacker.eof:
+            raise Refused(400, "the body cannot be decompressed: it is cut short")
+        return plain
+
+
+def _paths() -> dict[str, str]:
+    kinds = dict.fromkeys(_BATCHES, "batch")
+    for short, kind in _SHORT.items():
+        for path in (f"/v1/{short}", f"/v1/{kind}", f"/beacon/v1/{kind}", f"/api/s/{kind}", f"/api/s/s2s/{kind}"):
+            kinds[path] = kind
+    assert set(kinds.values()) == {*KINDS, "batch"}
+    return kinds
+
+
+def _status(error: Malformed) -> int:
+    return 413 if error.reason == "oversized" else 400
+
+
+def _key_of(headers: Mapping[bytes, bytes], query: Mapping[str, str]) -> str | None:
+    """The write key of a request's head. It goes before what the body says, which may be masked there."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        key = _basic_key(authorization)
+        if key:
+            return key
+    given = headers.get(b"x-write-key")
+    if given:
+        return given.decode("latin-1")
+    return query.get("writeKey") or query.get("write_key") or query.get("api_key")
+
+
+@lru_cache(maxsize=1_000)
+def _basic_key(authorization: bytes) -> str | None:
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        text = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return text.partition(":")[0] or None
+
+
+def _query(text: str) -> dict[str, str]:
+    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)) if text else {}
+
+
+def _values(body: bytes) -> list[object]:
+    """The values of a JSON array, of NDJSON, or the one value that the body is."""
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > 1 and lines[0].rstrip().endswith((b"}", b"]")):
+        return [read_any(line) for line in lines]
+    value = read_any(body)
+    return value if isinstance(value, list) else [value]
+
+
+_PIXEL_FIELDS = {"type", "event", "userId", "anonymousId", "messageId", "timestamp", "name", "category"}
+_KEY_FIELDS = {"writeKey", "write_key", "api_key", "data"}
+
+
+def _pixel_body(query: Mapping[str, str]) -> bytes:
+    if "data" in query:
+        encoded = query["data"].replace("-", "+").replace("_", "/").replace(" ", "+").encode("latin-1", "replace")
+        try:
+            return repaired(base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True))
+        except binascii.Error as error:
+            raise Malformed("not-json", f"`data` is no base64: {error}") from None
+    call: dict[str, object] = {name: value for name, value in query.items() if name in _PIXEL_FIELDS}
+    call["properties"] = {
+        name: value for name, value in query.items() if name not in _PIXEL_FIELDS and name not in _KEY_FIELDS
+    }
+    return msgspec.json.encode(call)
+
+
+def _segment_settings(key: str) -> bytes:
+    """What Segment's browser SDK loads before it starts: nothing to send to but here."""
+    return msgspec.json.encode(
+        {
+            "integrations": {"Segment.io": {"apiKey": key, "unbundledIntegrations": []}},
+            "plan": {"track": {"__default": {"enabled": True, "integrations": {}}}},
+            "edgeFunction": {},
+        }
+    )
+
+
+def _rudder_settings(name: str, key: str) -> bytes:
+    """What RudderStack's browser SDK loads before it starts."""
+    source = {
+        "id": name,
+        "name": name,
+        "writeKey": key,
+        "enabled": True,
+        "workspaceId": "catchment",
+        "connections": [],
+        "destinations": [],
+        "dataplanes": {},
+        "config": {"statsCollection": {"errors": {"enabled": False}, "metrics": {"enabled": False}}},
+    }
+    return msgspec.json.encode({"source": source, "updatedAt": "2024-01-01T00:00:00.000Z"})

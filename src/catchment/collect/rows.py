@@ -1,0 +1,223 @@
+"""A call becomes records, one a table, as in Segment's warehouse: ready-made dbt packages and analysts know that.
+
+`track` is filed twice, in `tracks` and in a table of its event; every other kind in one. All of a source lie in the
+schema of its name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from catchment.collect.calls import KINDS, BadCall, Call
+from catchment.collect.flatten import Limits, column, flatten
+from catchment.collect.moments import corrected, moment
+from catchment.errors import Malformed
+from catchment.record import DEAD_LETTERS, OWN_TIME_MARGIN, Line, earlier, uuid7
+
+TABLES = {
+    "identify": "identifies",
+    "page": "pages",
+    "screen": "screens",
+    "group": "groups",
+    "alias": "aliases",
+}
+_TAKEN = frozenset({"tracks", "users", "accounts", *TABLES.values()})
+"""No event's table: an event of such a name gets a prefix."""
+
+
+class _Stamped(msgspec.Struct, omit_defaults=True, gc=False):
+    """A record as it travels, all of its envelope there; the times in UTC."""
+
+    table: str
+    id: str
+    received_at: datetime
+    not_before: datetime
+    source: str
+    data: dict[str, Any]
+    rescued: dict[str, Any] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What all calls of one request share. `floor` lies a dedupe window before `received_at`."""
+
+    source: str
+    received_at: datetime
+    floor: datetime
+    limits: Limits
+    max_id_chars: int
+    sent_at: Any = None
+    context: dict[str, Any] | None = None
+    address: str | None = None
+    """Of the client, as much of it as is to be kept."""
+    origin: str = ""
+    """The request in a few words, for dead letters."""
+
+
+def lines(call: Call, kind: str | None, arrival: Arrival) -> list[Line]:
+    """The records of one call; `kind` None: as the call says. Raises `Malformed` (not-a-record, oversized)."""
+    kind = kind or call.type
+    if kind not in KINDS:
+        raise Malformed("not-a-record", f"`type` must be one of {', '.join(KINDS)}, not {_shown(kind)} - at `$.type`")
+    row, rescued, identity, not_before = _common(call, arrival)
+    if kind == "track":
+        return _track(call, arrival, row, rescued, identity, not_before)
+    values = call.properties
+    if kind in {"page", "screen"}:
+        _put(row, "name", call.name)
+        _put(row, "category", call.category)
+    else:
+        values = call.traits
+    if kind == "identify" and values is None and call.context:
+        values = call.context.get("traits")
+    elif kind == "group":
+        _put_id(row, rescued, "group_id", "groupId", call.group_id)
+    elif kind == "alias":
+        _put_id(row, rescued, "previous_id", "previousId", call.previous_id)
+    if isinstance(values, dict):
+        flatten("", values, arrival.limits, row, rescued, "properties" if kind in {"page", "screen"} else "traits")
+    return [_line(TABLES[kind], identity, not_before, row, rescued, arrival)]
+
+
+def _track(
+    call: Call, arrival: Arrival, row: dict[str, Any], rescued: dict[str, Any], identity: str, not_before: datetime
+) -> list[Line]:
+    if not call.event:
+        raise Malformed("not-a-record", "a `track` call names its `event` - at `$.event`")
+    table = column(call.event)
+    row["event"] = table
+    row["event_text"] = call.event
+    tracks = _line("tracks", identity, not_before, row, rescued, arrival)
+    if call.properties:
+        flatten("", call.properties, arrival.limits, row, rescued, "properties")
+    if table in _TAKEN:
+        table = f"event_{table}"
+    return [tracks, _line(table, identity, not_before, row, rescued, arrival)]
+
+
+def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any], str, datetime]:
+    """The columns that every kind has, what of them is rescued, the id, and since when copies may have come."""
+    rescued: dict[str, Any] = {}
+    own = call.original_timestamp if call.original_timestamp is not None else call.timestamp
+    happened = moment(own)
+    if happened is None and own is not None:
+        rescued["timestamp"] = own
+    sent = moment(call.sent_at if call.sent_at is not None else arrival.sent_at)
+    identity = _text(call.message_id)
+    if identity is None:  # no copy can have the same
+        identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
+    elif len(identity) > arrival.max_id_chars:
+        raise Malformed(
+            "oversized", f"a messageId of {len(identity):,} characters; it may have {arrival.max_id_chars}"
+        )
+    else:
+        not_before = arrival.floor if happened is None else max(arrival.floor, earlier(happened, OWN_TIME_MARGIN))
+    row: dict[str, Any] = {"id": identity}
+    _put_id(row, rescued, "anonymous_id", "anonymousId", call.anonymous_id)
+    _put_id(row, rescued, "user_id", "userId", call.user_id)
+    row["received_at"] = arrival.received_at
+    _put(row, "sent_at", sent)
+    _put(row, "original_timestamp", happened)
+    row["timestamp"] = corrected(happened, sent, arrival.received_at)
+    if call.context:
+        flatten("context_", call.context, arrival.limits, row, rescued, "context")
+    if arrival.context:
+        flatten("context_", _lacking(call.context, arrival.context), arrival.limits, row, rescued, "context")
+    if arrival.address is not None and "context_ip" not in row:
+        row["context_ip"] = arrival.address
+    return row, rescued, identity, not_before
+
+
+def _lacking(own: dict[str, Any] | None, shared: dict[str, Any]) -> dict[str, Any]:
+    """What a batch says of all its calls, as far as a call does not say it itself."""
+    return {name: value for name, value in shared.items() if name not in own} if own else shared
+
+
+def _put(row: dict[str, Any], name: str, value: Any) -> None:
+    if value is not None:
+        row[name] = value
+
+
+def _put_id(row: dict[str, Any], rescued: dict[str, Any], name: str, sent_as: str, value: Any) -> None:
+    """An id is a text or a number in the JSON of some SDKs; anything else is kept aside."""
+    if value is None or value == "":
+        return
+    text = _text(value)
+    if text is None or len(text) > 512:
+        rescued[sent_as] = value
+    else:
+        row[name] = text
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is str:
+        return value or None
+    if type(value) is int or type(value) is float:
+        return _encode(value).decode()
+    return None
+
+
+def _shown(kind: object) -> str:
+    return "nothing" if kind is None else repr(kind)[:60]
+
+
+def _line(
+    table: str,
+    identity: str,
+    not_before: datetime,
+    row: dict[str, Any],
+    rescued: dict[str, Any],
+    arrival: Arrival,
+) -> Line:
+    full = f"{arrival.source}.{table}"
+    stamped = _Stamped(full, identity, arrival.received_at, not_before, arrival.source, row, rescued or None)
+    return Line(full, _encode(stamped) + b"\n", arrival.received_at, not_before)
+
+
+def dead_letter(bad: BadCall, arrival: Arrival) -> Line:
+    """What cannot be filed, kept. Its id is a hash of its bytes: a client's retry of them is the same dead letter."""
+    identity = hashlib.sha256(b"collect/%b/%b" % (arrival.source.encode(), bad.body)).hexdigest()[:32]
+    data = {
+        "reason": bad.error.reason,
+        "detail": bad.error.detail,
+        "origin": arrival.origin,
+        "record_source": arrival.source,
+        "bytes": base64.b64encode(bad.body).decode(),
+    }
+    stamped = _Stamped(DEAD_LETTERS, identity, arrival.received_at, arrival.floor, "catchment", data)
+    return Line(DEAD_LETTERS, _encode(stamped) + b"\n", arrival.received_at, arrival.floor)
+
+
+def records(
+    values: list[Any], table: str, id_field: str | None, max_bytes: int, arrival: Arrival
+) -> Iterator[Line | BadCall]:
+    """Plain objects as records of a table, as they are. `id_field` names the field that identifies each; without
+    it each gets an id of its own, and a client that sends it again doubles it."""
+    for value in values:
+        body = _encode(value)
+        try:
+            if not isinstance(value, dict):
+                raise Malformed("not-a-record", "a record is an object")
+            identity = _text(value.get(id_field)) if id_field is not None else uuid7()
+            if identity is None:
+                raise Malformed("not-a-record", f"the record has no {id_field}")
+            if len(identity) > 512:
+                raise Malformed("oversized", f"{id_field} has {len(identity):,} characters; it may have 512")
+            if len(body) > max_bytes:
+                raise Malformed("oversized", f"a record of {len(body):,} bytes; it may have {max_bytes:,}")
+        except Malformed as error:
+            yield BadCall(body, error)
+        else:
+            floor = earlier(arrival.received_at, OWN_TIME_MARGIN) if id_field is None else arrival.floor
+            stamped = _Stamped(table, identity, arrival.received_at, floor, arrival.source, value)
+            yield Line(table, _encode(stamped) + b"\n", arrival.received_at, floor)
