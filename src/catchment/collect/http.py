@@ -20,12 +20,15 @@ from catchment.collect import answers
 from catchment.collect.config import CollectConfig
 from catchment.collect.handler import Answer, Request
 from catchment.errors import CatchmentError, QueueFull
+from catchment.log import get_log
 from catchment.record import Line
 
 MAX_UNANSWERED = 64
 """Requests of one connection that may wait for their answers; then it is not read from until they have gone."""
 MAX_HEADERS = 200
 _COME_AGAIN_S = 2.0
+
+_log = get_log("collect")
 
 _HEAD, _BODY, _IDLE = "head", "body", "idle"
 
@@ -54,6 +57,8 @@ class Server:
     draining: bool = False
     refused: int = 0
     """Requests answered with an error; whoever reads it may set it back."""
+    body_bytes: int = 0
+    """Of bodies that are not whole yet, over all connections."""
 
     def connect(self) -> Connection:
         """A protocol for one more connection."""
@@ -99,6 +104,8 @@ class Connection(asyncio.Protocol):
         self._unanswered: deque[_Slot] = deque()
         self._closing = False
         self._paused = False
+        self._blocked = False
+        self._body_bytes = 0
         self._state = _IDLE
         self.deadline_s = time.monotonic() + self._config.header_timeout_s
         self._forget_request()
@@ -109,6 +116,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._unseen_bytes = 0
         self._body: list[bytes] = []
+        self._server.body_bytes -= self._body_bytes
         self._body_bytes = 0
 
     # ---- the connection ---------------------------------------------------------------
@@ -130,37 +138,44 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport = None
         self._server.connections.discard(self)
+        self._forget_request()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read no more of its requests."""
+        self._blocked = True
         self._pause(True)
 
     def resume_writing(self) -> None:
         """It reads again."""
+        self._blocked = False
         self._pause(len(self._unanswered) >= MAX_UNANSWERED)
 
     def data_received(self, data: bytes) -> None:
         """As `asyncio.Protocol`."""
         if self._closing:
             return
-        was_in_head = self._state is _HEAD
+        self._unseen_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # Whoever offers another protocol, as Java's client does, gets this one: the parser takes what follows
             # for the other, so another parser reads the request again, less its offer.
+            if self._parser.get_method() == b"CONNECT":
+                self._refuse(answers.failure(405, "this is no proxy"))
+                return
             head = self._head_without_offer()
             self._parser = httptools.HttpRequestParser(self)
             self._forget_request()
             self.data_received(head + data[upgrade.args[0] :])
             return
+        except httptools.HttpParserCallbackError as error:  # a mistake of ours: an answer may never come
+            _log.error("a request could not be handled", exc=error.__context__ or error)
+            self.abort()
         except httptools.HttpParserError:
             self._refuse(answers.failure(400, "this is no request of HTTP 1.1"))
-        if was_in_head and self._state is _HEAD:
-            # A header of which the parser has not told yet, since it does not end.
-            self._unseen_bytes += len(data)
-            if self._unseen_bytes > self._config.max_header_bytes:
-                self._refuse(self._head_too_large())
+        if self._unseen_bytes > self._config.max_header_bytes and self._state is not _IDLE:
+            # A header or trailer of which the parser has not told yet, since it does not end.
+            self._refuse(self._head_too_large())
 
     def _head_without_offer(self) -> bytes:
         method = self._parser.get_method()
@@ -203,6 +218,7 @@ class Connection(asyncio.Protocol):
         self._headers[name] = value
 
     def _count(self, head_bytes: int) -> None:
+        self._unseen_bytes = 0
         self._head_bytes += head_bytes
         if self._head_bytes > self._config.max_header_bytes:
             self._refuse(self._head_too_large())
@@ -226,10 +242,15 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._unseen_bytes = 0
         self._body_bytes += len(body)
+        self._server.body_bytes += len(body)
         if self._body_bytes > self._config.max_body_bytes:
             self._body.clear()
             self._refuse(self._too_large())
+        elif self._server.body_bytes > self._config.max_pending_bytes:
+            self._body.clear()
+            self._refuse(_come_again("too much is being sent at once", b""))
         else:
             self._body.append(body)
 
@@ -296,7 +317,7 @@ class Connection(asyncio.Protocol):
                 return
         if self._closing and not unanswered:
             self._finish()
-        elif self._paused and len(unanswered) < MAX_UNANSWERED:
+        elif self._paused and not self._blocked and len(unanswered) < MAX_UNANSWERED:
             self._pause(False)
 
     def _refuse(self, response: bytes) -> None:
@@ -315,7 +336,9 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: of a request's head or body, or of waiting for one."""
-        if self._unanswered:
+        if self._closing and not self._unanswered:
+            self.abort()  # it does not read its last answer
+        elif self._unanswered:
             self.deadline_s = time.monotonic() + self._config.idle_timeout_s  # it is us who are slow
         elif self._state is _IDLE:
             self._finish()
@@ -339,6 +362,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         self._closing = True
         if self._transport is not None:
+            self.deadline_s = time.monotonic() + self._config.header_timeout_s
             self._transport.close()
 
     def _pause(self, wanted: bool) -> None:
