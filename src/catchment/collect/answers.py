@@ -26,6 +26,11 @@ def answer(status: int, body: bytes, headers: bytes = b"", content_type: bytes =
     )
 
 
+def head(response: bytes) -> bytes:
+    """The same answer to HEAD: it tells of a body, and has none."""
+    return response[: response.index(b"\r\n\r\n") + 4]
+
+
 def failure(status: int, message: str, headers: bytes = b"", *, reason: str = "") -> bytes:
     """An error as JSON: what is wrong, in words, and in the word of `record.REASONS` where there is one."""
     body = {"success": False, "error": message}

@@ -53,7 +53,7 @@ class _Batch(msgspec.Struct, rename="camel", gc=False):
 class _RawBatch(msgspec.Struct, rename="camel", gc=False):
     batch: list[msgspec.Raw]
     sent_at: Any = None
-    context: Object | None = None
+    context: msgspec.Raw = msgspec.Raw(b"null")
     write_key: str | None = None
     api_key: str | None = msgspec.field(default=None, name="api_key")
 
@@ -87,6 +87,10 @@ class Calls(msgspec.Struct, gc=False):
 _decode_call = msgspec.json.Decoder(Call).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_raw_batch = msgspec.json.Decoder(_RawBatch).decode
+_decode_context = msgspec.json.Decoder(Object | None).decode
+
+_MAX_VALUES = 300_000
+"""A body of more values takes up many times its size once it is decoded."""
 
 
 def read_call(body: bytes) -> Calls:
@@ -95,9 +99,9 @@ def read_call(body: bytes) -> Calls:
     return Calls(body, [call], [], None, None, call.write_key, [body])
 
 
-def read_batch(body: bytes, max_events: int, max_event_bytes: int) -> Calls:
-    """A request with a batch: an object with `batch`, or nothing but a list. Raises `Malformed` (not-json,
-    not-a-record; oversized for too many events)."""
+def read_batch(body: bytes, max_events: int, max_event_bytes: int, max_shared_bytes: int) -> Calls:
+    """A request with a batch: an object with `batch`, or nothing but a list. What its context adds to all its events
+    together is bounded as well. Raises `Malformed` (not-json, not-a-record; oversized for too much of anything)."""
     if body[:1] == b"[":
         body = b'{"batch":' + body + b"}"
     if len(body) <= max_event_bytes:  # so none of its events is larger
@@ -107,16 +111,22 @@ def read_batch(body: bytes, max_events: int, max_event_bytes: int) -> Calls:
             if error.reason != "not-a-record":
                 raise
         else:
-            _check_count(len(batch.batch), max_events)
-            return Calls(body, batch.batch, [], batch.sent_at, batch.context, batch.write_key or batch.api_key)
-    return _one_by_one(body, max_events, max_event_bytes)
+            check_count(len(batch.batch), max_events)
+            if batch.context is None or len(body) * len(batch.batch) <= max_shared_bytes:
+                return Calls(body, batch.batch, [], batch.sent_at, batch.context, batch.write_key or batch.api_key)
+    return _one_by_one(body, max_events, max_event_bytes, max_shared_bytes)
 
 
-def _one_by_one(body: bytes, max_events: int, max_event_bytes: int) -> Calls:
+def _one_by_one(body: bytes, max_events: int, max_event_bytes: int, max_shared_bytes: int) -> Calls:
+    check_values(body)
     batch = _read_raw(body)
-    _check_count(len(batch.batch), max_events)
+    check_count(len(batch.batch), max_events)
+    shared = bytes(batch.context)
+    if len(shared) > max_event_bytes or len(shared) * len(batch.batch) > max_shared_bytes:
+        raise Malformed("oversized", f"a context of {len(shared):,} bytes for {len(batch.batch):,} events")
+    context = _read(_decode_context, shared)
     texts: list[bytes] = []
-    calls = Calls(body, [], [], batch.sent_at, batch.context, batch.write_key or batch.api_key, texts)
+    calls = Calls(body, [], [], batch.sent_at, context, batch.write_key or batch.api_key, texts)
     for raw in batch.batch:
         text = bytes(raw)
         try:
@@ -134,7 +144,15 @@ def _read_raw(body: bytes) -> _RawBatch:
     return batch
 
 
-def _check_count(events: int, max_events: int) -> None:
+def check_values(body: bytes) -> None:
+    """Raises `Malformed` (oversized) for a body that would take up far more memory than it has bytes."""
+    values = max(body.count(b","), body.count(b"\n"))
+    if values > _MAX_VALUES:
+        raise Malformed("oversized", f"a body of {values:,} values; it may have {_MAX_VALUES:,}")
+
+
+def check_count(events: int, max_events: int) -> None:
+    """Raises `Malformed` (oversized) for too many of them."""
     if events > max_events:
         raise Malformed("oversized", f"a batch of {events:,} events; it may have {max_events:,}")
 

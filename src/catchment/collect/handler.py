@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import msgspec
 
 from catchment.collect import answers
 from catchment.collect.addresses import Proxies, kept
-from catchment.collect.calls import KINDS, BadCall, Calls, read_any, read_batch, read_call
+from catchment.collect.calls import KINDS, BadCall, Calls, check_count, check_values, read_any, read_batch, read_call
 from catchment.collect.config import CollectConfig, SourceConfig
 from catchment.collect.flatten import Limits
 from catchment.collect.rates import Rates
@@ -32,6 +33,10 @@ _SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group
 _BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
 _RECORDS = "/v1/records/"
 _GZIP_MAGIC = b"\x1f\x8b"
+_MAX_GZIP_MEMBERS = 100
+"""Compressed files, one behind the other, are one file."""
+_ABSOLUTE = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+"""How a target begins that is written for a proxy."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -105,7 +110,12 @@ class Handler:
 
     def __call__(self, request: Request) -> Answer:
         """The answer to one request. Raises nothing for whatever the request may be."""
-        cors = answers.cors(request.headers.get(b"origin"))
+        answer = self._answered(request, answers.cors(request.headers.get(b"origin")))
+        if request.method == b"HEAD":
+            return Answer(answers.head(answer.response))
+        return answer
+
+    def _answered(self, request: Request, cors: bytes) -> Answer:
         try:
             return self._answer(request, cors)
         except Refused as error:
@@ -114,7 +124,7 @@ class Handler:
             return Answer(answers.failure(_status(error), error.detail, cors, reason=error.reason))
 
     def _answer(self, request: Request, cors: bytes) -> Answer:
-        target, _, query = request.target.decode("latin-1").partition("?")
+        target, _, query = _ABSOLUTE.sub("", request.target.decode("latin-1")).partition("?")
         path = self._without_prefix(target)
         if request.method == b"POST":
             kind = self._kinds.get(path)
@@ -140,8 +150,12 @@ class Handler:
         key = _key_of(request.headers, query)
         body = self._plain(request)
         source = self._source(key) if key is not None else None
+        values: list[object] = []
         try:
             calls = self._read(kind, body)
+            if kind is None:
+                values = _values(body)
+                check_count(len(values), self.config.max_batch_events)
         except Malformed as error:
             if source is None:
                 raise
@@ -149,10 +163,10 @@ class Handler:
         if source is None:
             source = self._source(calls.write_key)
         self._check_origin(source, request)
-        self._limit(self._key_rates, source.name, len(calls.good) + len(calls.bad), request)
+        self._limit(self._key_rates, source.name, len(values) + len(calls.good) + len(calls.bad), request)
         arrival = self._arrival(source, request, path, client, calls)
         if kind is None:
-            return self._records(path.removeprefix(_RECORDS), body, query.get("id"), source, arrival, cors)
+            return self._records(path.removeprefix(_RECORDS), values, query.get("id"), source, arrival, cors)
         return self._file(calls, None if kind == "batch" else kind, arrival, cors)
 
     def _read(self, kind: str | None, body: bytes) -> Calls:
@@ -161,7 +175,9 @@ class Handler:
         if kind is None:
             return Calls(body, [], [])
         if kind == "batch":
-            return read_batch(body, self.config.max_batch_events, self.config.max_event_bytes)
+            return read_batch(
+                body, self.config.max_batch_events, self.config.max_event_bytes, self.config.max_plain_bytes
+            )
         if len(body) > self.config.max_event_bytes:
             raise Malformed(
                 "oversized", f"an event of {len(body):,} bytes; it may have {self.config.max_event_bytes:,}"
@@ -215,7 +231,7 @@ class Handler:
     # ---- plain records ----------------------------------------------------------------
 
     def _records(
-        self, table: str, body: bytes, id_field: str | None, source: _Source, arrival: Arrival, cors: bytes
+        self, table: str, values: list[object], id_field: str | None, source: _Source, arrival: Arrival, cors: bytes
     ) -> Answer:
         table = unquote(table)
         check_table(table)
@@ -226,7 +242,7 @@ class Handler:
             )
         filed: list[Line] = []
         bad: list[BadCall] = []
-        for each in records(_values(body), table, id_field, self.config.max_event_bytes, arrival):
+        for each in records(values, table, id_field, self.config.max_event_bytes, arrival):
             if isinstance(each, Line):
                 filed.append(each)
             else:
@@ -311,16 +327,21 @@ class Handler:
             if encoding not in {b"", b"identity"}:
                 raise Refused(415, "only gzip and deflate are understood", b"accept-encoding: gzip, deflate\r\n")
             return body
-        unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
-        try:
-            plain = unpacker.decompress(body, self.config.max_plain_bytes + 1)
-        except zlib.error as error:
-            raise Refused(400, f"the body cannot be decompressed: {error}") from None
-        if len(plain) > self.config.max_plain_bytes:
-            raise Refused(413, f"the body expands beyond {self.config.max_plain_bytes:,} bytes")
-        if not unpacker.eof:
-            raise Refused(400, "the body cannot be decompressed: it is cut short")
-        return plain
+        plain = b""
+        for _ in range(_MAX_GZIP_MEMBERS):
+            unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
+            try:
+                plain += unpacker.decompress(body, self.config.max_plain_bytes + 1 - len(plain))
+            except zlib.error as error:
+                raise Refused(400, f"the body cannot be decompressed: {error}") from None
+            if len(plain) > self.config.max_plain_bytes:
+                raise Refused(413, f"the body expands beyond {self.config.max_plain_bytes:,} bytes")
+            if not unpacker.eof:
+                raise Refused(400, "the body cannot be decompressed: it is cut short")
+            body = unpacker.unused_data
+            if not body.startswith(_GZIP_MAGIC):
+                return plain
+        raise Refused(413, f"the body is more than {_MAX_GZIP_MEMBERS} compressed files")
 
 
 def _paths() -> dict[str, str]:
@@ -362,11 +383,15 @@ def _basic_key(authorization: bytes) -> str | None:
 
 
 def _query(text: str) -> dict[str, str]:
-    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)) if text else {}
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)) if text else {}
+    except ValueError:
+        raise Refused(400, "a query may have 1,000 fields") from None
 
 
 def _values(body: bytes) -> list[object]:
     """The values of a JSON array, of NDJSON, or the one value that the body is."""
+    check_values(body)
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) > 1 and lines[0].rstrip().endswith((b"}", b"]")):
         return [read_any(line) for line in lines]
