@@ -74,3 +74,13 @@ def test_a_mistake_of_ours_ends_its_connection_and_is_told(caplog: pytest.LogCap
         server.server.handle = fail
         assert server.ask(b"GET /healthz HTTP/1.1\r\n\r\n") == b""
     assert "a request could not be handled" in caplog.text
+
+
+def test_whoever_goes_on_sending_hears_why_it_was_refused() -> None:
+    """And is let go once it has sent for too long."""
+    with serving() as server, server.connect() as client:
+        head = b"POST /v1/track HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n"
+        client.socket.sendall(head + b"x" * 20_000_000)
+        assert client.answer()[0] == 413
+        assert client.rest() == b""
+        until(lambda: not server.server.connections, "the connection to be closed")

@@ -27,6 +27,7 @@ MAX_UNANSWERED = 64
 """Requests of one connection that may wait for their answers; then it is not read from until they have gone."""
 MAX_HEADERS = 200
 _COME_AGAIN_S = 2.0
+_LINGER_S = 5.0
 
 _log = get_log("collect")
 
@@ -332,7 +333,7 @@ class Connection(asyncio.Protocol):
         if len(self._unanswered) == 1:
             self._unanswered.clear()
             self._write(_last(response))
-            self._finish()
+            self._linger()
 
     def expire(self) -> None:
         """The deadline has passed: of a request's head or body, or of waiting for one."""
@@ -364,6 +365,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self.deadline_s = time.monotonic() + self._config.header_timeout_s
             self._transport.close()
+
+    def _linger(self) -> None:
+        """Say no more, and pass over what still comes: a client that is sending would see a close as a reset, before
+        it has read why."""
+        if self._transport is not None and self._transport.can_write_eof():
+            self.deadline_s = time.monotonic() + _LINGER_S
+            self._transport.write_eof()
+        else:
+            self._finish()
 
     def _pause(self, wanted: bool) -> None:
         if self._transport is None or wanted == self._paused:
