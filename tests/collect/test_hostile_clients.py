@@ -57,6 +57,7 @@ def test_bodies_that_do_not_end_share_a_bound() -> None:
         with server.connect() as one_more:
             one_more.send(head + b"x" * 300_000)
             assert one_more.answer()[0] == 503
+            assert server.server.body_bytes == 900_000  # what is refused is not held
         for client in slow:
             client.socket.close()
         until(lambda: server.server.body_bytes == 0, "the bodies to be forgotten")

@@ -243,14 +243,14 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        if self._closing:
+            return
         self._unseen_bytes = 0
         self._body_bytes += len(body)
         self._server.body_bytes += len(body)
         if self._body_bytes > self._config.max_body_bytes:
-            self._body.clear()
             self._refuse(self._too_large())
         elif self._server.body_bytes > self._config.max_pending_bytes:
-            self._body.clear()
             self._refuse(_come_again("too much is being sent at once", b""))
         else:
             self._body.append(body)
@@ -327,6 +327,7 @@ class Connection(asyncio.Protocol):
             return
         self._server.refused += 1
         self._closing = True
+        self._forget_request()
         slot = _Slot(keep_alive=False)
         slot.response = response
         self._unanswered.append(slot)
