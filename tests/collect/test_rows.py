@@ -243,6 +243,14 @@ def test_two_properties_of_one_column_are_both_kept(collect: Handler) -> None:
     assert asked.rescued("app.e") == {"properties.plan_name": 2, "properties.plan.name": 3}
 
 
+def test_values_that_only_seem_equal_are_both_kept(collect: Handler) -> None:
+    asked = sent(
+        collect, call("track", event="E", properties={"planName": 1, "plan_name": True, "plan": {"name": 1.0}})
+    )
+    assert asked.rows("app.e")[0]["plan_name"] == 1
+    assert asked.rescued("app.e") == {"properties.plan_name": True, "properties.plan.name": 1.0}
+
+
 def test_what_the_limits_turn_away_is_rescued() -> None:
     collect = handler(max_depth=2, max_properties=12, max_string_chars=5)
     properties = {

@@ -105,7 +105,8 @@ class Handler:
 
     def __call__(self, request: Request) -> Answer:
         """The answer to one request. Raises nothing for whatever the request may be."""
-        cors = answers.cors(request.headers.get(b"origin"))
+        origin = request.headers.get(b"origin")
+        cors = b"" if origin is None else answers.cors(origin)
         try:
             return self._answer(request, cors)
         except Refused as error:
@@ -115,7 +116,7 @@ class Handler:
 
     def _answer(self, request: Request, cors: bytes) -> Answer:
         target, _, query = request.target.decode("latin-1").partition("?")
-        path = self._without_prefix(target)
+        path = self._without_prefix(target) if self.config.path_prefix else target
         if request.method == b"POST":
             kind = self._kinds.get(path)
             if kind is None and not path.startswith(_RECORDS):
@@ -135,7 +136,7 @@ class Handler:
     # ---- what is sent -----------------------------------------------------------------
 
     def _collect(self, request: Request, path: str, kind: str | None, query: Mapping[str, str], cors: bytes) -> Answer:
-        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        client = self._client(request)
         self._limit(self._address_rates, client, 1, request)
         key = _key_of(request.headers, query)
         body = self._plain(request)
@@ -148,7 +149,8 @@ class Handler:
             return self._kept(BadCall(body, error), source, request, path, client, cors)
         if source is None:
             source = self._source(calls.write_key)
-        self._check_origin(source, request)
+        if source.origins:
+            self._check_origin(source, request)
         self._limit(self._key_rates, source.name, len(calls.good) + len(calls.bad), request)
         arrival = self._arrival(source, request, path, client, calls)
         if kind is None:
@@ -209,7 +211,7 @@ class Handler:
             context=calls.context,
             # Of a server that speaks for its users the address tells nothing about them.
             address=kept(client, source.config.ip) if from_browser else None,
-            origin=f"{request.method.decode('latin-1')} {path[:100]}",
+            path=path,
         )
 
     # ---- plain records ----------------------------------------------------------------
@@ -262,7 +264,7 @@ class Handler:
 
     def _pixel(self, request: Request, query: Mapping[str, str], cors: bytes) -> Answer:
         """One event by the address of a picture: `data`, a call as JSON in base64, or its fields by name."""
-        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        client = self._client(request)
         self._limit(self._address_rates, client, 1, request)
         source = self._source(_key_of(request.headers, query))
         self._limit(self._key_rates, source.name, 1, request)
@@ -297,6 +299,11 @@ class Handler:
         if origin is not None and source.origins and origin not in source.origins and b"*" not in source.origins:
             shown = origin.decode("latin-1")[:200]
             raise Refused(403, f"pages of {shown} may not send with this key")
+
+    def _client(self, request: Request) -> str:
+        if not self.config.trusted_proxies:
+            return request.peer
+        return self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
     def _limit(self, rates: Rates, name: str, tokens: int, request: Request) -> None:
         wait_s = rates.wait_s(name, tokens, request.clock_s)

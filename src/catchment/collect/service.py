@@ -49,7 +49,7 @@ class CollectService:
 
     async def _serve(self, listening: socket.socket, stop: Stop) -> None:
         loop = asyncio.get_running_loop()
-        self._commit = commit = GroupCommit(self._queue, loop.call_soon_threadsafe)
+        self._commit = commit = GroupCommit(self._queue, loop.call_soon, loop.call_soon_threadsafe)
         handler = Handler(self._config, self._window, is_ready=lambda: not commit.trouble)
         server = Server(self._config, handler, commit)
         committing = stop.start("commit", commit.run)
