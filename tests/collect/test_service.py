@@ -188,6 +188,20 @@ def test_a_port_that_is_taken_is_said_plainly(tmp_path: Path, running: Collectin
     other.close()
 
 
+def test_another_port_can_be_asked_for(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project")
+    made.port = free_port()
+    process = made._start(
+        "-m", "catchment", "run", "-p", str(made.folder), "--collect-port", str(made.port), "collect"
+    )
+    try:
+        until(made.is_collecting, "the collector")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        made.close()
+
+
 def test_a_signal_lets_the_open_request_finish(running: Collecting) -> None:
     """The head has come, the body comes after the signal: it is answered, and kept."""
     body = json.dumps({"batch": [event(8, 1)]}).encode()

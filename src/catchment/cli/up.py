@@ -11,7 +11,7 @@ import click
 from catchment import log
 from catchment.child import Child
 from catchment.cli.project import with_project
-from catchment.cli.run import SERVICES
+from catchment.cli.run import SERVICES, collect_port
 from catchment.config import Project
 from catchment.presence import ServiceState
 from catchment.supervisor import Supervisor
@@ -19,14 +19,16 @@ from catchment.supervisor import Supervisor
 
 @click.command()
 @with_project
-def up(project: Project) -> int:
+@collect_port
+def up(project: Project, collect_port: int | None) -> int:
     """Run everything, embedded.
 
     Starts a process for each service of the project, restarts what dies, and prints the addresses when all are
     ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
-    children = [Child(name, _command(project, name)) for name in SERVICES if _is_used(project, name)]
+    port = [] if collect_port is None else ["--collect-port", str(collect_port)]
+    children = [Child(name, [*_command(project, name), *port]) for name in SERVICES if _is_used(project, name)]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 
