@@ -7,24 +7,28 @@ import gzip
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Answer = Literal["ok", "unavailable", "closed"]
-"""`closed`: the request is read whole and the connection then ends without an answer; its events may have arrived."""
+Answer = Literal["ok", "unavailable", "limited", "closed"]
+"""`unavailable` is 503, `limited` 429 with `Retry-After`. `closed`: the request is read whole and the connection then
+ends without an answer; its events may have arrived."""
+RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came, and what it was answered with."""
+    """One request as it came, when, and what it was answered with."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
-    answer: Answer
+    answer: Answer = "ok"
+    at_s: float = 0.0
 
     def events(self) -> list[dict[str, Any]]:
         """The events in its body, each with the batch's `sentAt` where it has none of its own."""
@@ -64,6 +68,8 @@ class Recorder:
                     self.connection.shutdown(socket.SHUT_RDWR)
                 elif answer == "unavailable":
                     self._reply(503, b'{"error":"busy"}')
+                elif answer == "limited":
+                    self._reply(429, b'{"error":"too many"}')
                 else:
                     self._reply(200, b'{"success":true}')
 
@@ -79,7 +85,11 @@ class Recorder:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
+                if status == 429:
+                    self.send_header("Retry-After", str(RETRY_AFTER_S))
                 if origin := self.headers.get("Origin"):
+                    # Without this a page does not see the header, and its SDK tries again at once.
+                    self.send_header("Access-Control-Expose-Headers", "Retry-After")
                     self.send_header("Access-Control-Allow-Origin", origin)
                     self.send_header("Access-Control-Allow-Credentials", "true")
                 if asked := self.headers.get("Access-Control-Request-Headers"):
@@ -98,7 +108,7 @@ class Recorder:
     def _keep(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         with self._lock:
             answer = self._answers.pop(0) if method == "POST" and self._answers else "ok"
-            self.requests.append(Request(method, path, headers, body, answer))
+            self.requests.append(Request(method, path, headers, body, answer, time.monotonic()))
         return answer
 
     def posts(self) -> list[Request]:

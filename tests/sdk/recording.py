@@ -48,7 +48,7 @@ class RecordedRequest(msgspec.Struct, frozen=True):
         return {**self.headers, "Content-Length": str(len(body))}, body
 
     def events(self) -> list[dict[str, Any]]:
-        return Request(self.method, self.path, self.headers, self.body.encode(), "ok").events()
+        return Request(self.method, self.path, self.headers, self.body.encode()).events()
 
 
 class Recording(msgspec.Struct, frozen=True):

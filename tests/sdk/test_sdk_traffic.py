@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.recorder import Recorder, Request, mark_of, values_of
+from tests.sdk.recorder import RETRY_AFTER_S, Recorder, Request, mark_of, values_of
 from tests.sdk.recording import FOLDER, PROTOCOL_HEADERS, WRITE_KEY, RecordedRequest, load, version
 from tests.sdk.sdks import SDK, SDKS, Expected, NotDelivered, send_all
 
@@ -36,6 +36,10 @@ def sent(request: pytest.FixtureRequest) -> Sent:
 
 def events_of(requests: list[Request]) -> list[dict[str, Any]]:
     return [event for each in requests if each.method == "POST" for event in each.events()]
+
+
+def marks_of(request: Request) -> set[str]:
+    return {mark_of(event) for event in request.events()}
 
 
 def time_of(event: dict[str, Any]) -> datetime | None:
@@ -103,8 +107,8 @@ def test_the_recording_is_what_is_sent(sent: Sent) -> None:
 
 @pytest.mark.parametrize("sdk", RETRYING, ids=lambda sdk: sdk.name)
 def test_what_is_sent_again_has_the_same_id_and_time(sdk: SDK) -> None:
-    """The first attempt is lost without an answer, the second is refused."""
-    with Recorder(("closed", "unavailable")).running() as recorder:
+    """The first attempt is lost without an answer, the next ones are refused; what is too early is not tried."""
+    with Recorder(("closed", "unavailable", "limited")).running() as recorder:
         expected = send_all(sdk, recorder.endpoint, WRITE_KEY)
     assert_arrived(events_of([each for each in recorder.posts() if each.answer == "ok"]), expected)
     attempts: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -117,6 +121,11 @@ def test_what_is_sent_again_has_the_same_id_and_time(sdk: SDK) -> None:
         assert len({time_of(event) for event in each}) == 1
         # A clock is corrected by `sentAt`, so it matters whether a retry says when it was itself sent.
         assert (each[0]["sentAt"] != each[-1]["sentAt"]) == sdk.sent_anew
+    limited = next(each for each in recorder.posts() if each.answer == "limited")
+    marks = marks_of(limited)
+    after = [each.at_s for each in recorder.posts() if each.at_s > limited.at_s and marks & marks_of(each)]
+    assert after
+    assert min(after) - limited.at_s > 0.9 * RETRY_AFTER_S
 
 
 @pytest.mark.parametrize("sdk", GIVING_UP, ids=lambda sdk: sdk.name)
