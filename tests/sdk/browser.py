@@ -6,6 +6,8 @@ import json
 import subprocess
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,8 +64,11 @@ class _Handler(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-def show(page: str, task: dict[str, Any], patience_s: float) -> list[str]:
-    """Open a page, wait until it says that it is done, and tell what it could not deliver."""
+def show(page: str, task: dict[str, Any], patience_s: float, stays: Callable[[], bool] = lambda: False) -> list[str]:
+    """Open a page, wait until it says that it is done, and tell what it could not deliver.
+
+    It then stays open as long as `stays` says.
+    """
     program = browser()
     node_modules()
     with _Site(task) as site, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -80,6 +85,10 @@ def show(page: str, task: dict[str, Any], patience_s: float) -> list[str]:
             assert site.done.wait(patience_s), (
                 f"{page} was not done in time:\n{log.read_text(errors='replace')[-4000:]}"
             )
+            give_up_s = time.monotonic() + patience_s
+            while stays():
+                assert time.monotonic() < give_up_s, f"{page} did not do in time what it stays open for"
+                time.sleep(0.02)
         finally:
             shown.terminate()
             shown.wait()

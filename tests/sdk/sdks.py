@@ -112,6 +112,19 @@ def send_all(sdk: SDK, endpoint: str, key: str, *, rounds: int = 1, pause_s: flo
     return [_expected(sdk, each) for each in made if each.type not in sdk.lacks]
 
 
+def leave_page(sdk: SDK, endpoint: str, key: str, arrived: Callable[[], bool]) -> list[Expected]:
+    """Make every call of a known user on a page that is left, and come back to it until all has arrived.
+
+    A page that sends batches is left at once, another when each event has been tried.
+    """
+    made = [each for each in calls() if each.user_id]
+    options = {**sdk.options, "pause_s": 0.0, "leaves": True}
+    task = {"endpoint": endpoint, "writeKey": key, "options": options, "calls": [encode(each) for each in made]}
+    failures = show(sdk.driver, task, PATIENCE_S, stays=lambda: not arrived())
+    assert not failures
+    return [_expected(sdk, each) for each in made]
+
+
 def _run_program(sdk: SDK, task: dict[str, Any], made: list[Call], patience_s: float) -> None:
     program, variables = (
         (sys.executable, {"PYTHONPATH": str(python_packages())})

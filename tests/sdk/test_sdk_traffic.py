@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.recorder import RETRY_AFTER_S, Recorder, Request, mark_of, values_of
+from tests.sdk.calls import calls
+from tests.sdk.recorder import RETRY_AFTER_S, Answer, Recorder, Request, mark_of, values_of
 from tests.sdk.recording import FOLDER, PROTOCOL_HEADERS, WRITE_KEY, RecordedRequest, load, version
-from tests.sdk.sdks import SDK, SDKS, Expected, NotDelivered, send_all
+from tests.sdk.sdks import SDK, SDKS, Expected, NotDelivered, leave_page, send_all
 
+ROUND = [each for each in calls() if each.user_id]
 RETRYING = [each for each in SDKS.values() if each.retries]
 GIVING_UP = [each for each in SDKS.values() if not each.retries]
 
@@ -36,6 +38,10 @@ def sent(request: pytest.FixtureRequest) -> Sent:
 
 def events_of(requests: list[Request]) -> list[dict[str, Any]]:
     return [event for each in requests if each.method == "POST" for event in each.events()]
+
+
+def accepted(recorder: Recorder) -> list[dict[str, Any]]:
+    return events_of([each for each in recorder.posts() if each.answer == "ok"])
 
 
 def marks_of(request: Request) -> set[str]:
@@ -110,7 +116,7 @@ def test_what_is_sent_again_has_the_same_id_and_time(sdk: SDK) -> None:
     """The first attempt is lost without an answer, the next ones are refused; what is too early is not tried."""
     with Recorder(("closed", "unavailable", "limited")).running() as recorder:
         expected = send_all(sdk, recorder.endpoint, WRITE_KEY)
-    assert_arrived(events_of([each for each in recorder.posts() if each.answer == "ok"]), expected)
+    assert_arrived(accepted(recorder), expected)
     attempts: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events_of(recorder.posts()):
         attempts[mark_of(event)].append(event)
@@ -145,6 +151,31 @@ def test_segment_in_a_browser_has_its_write_key_from_the_settings(name: str) -> 
     for each in recorder.posts():
         assert "authorization" not in {name.lower() for name in each.headers}
         assert WRITE_KEY.encode() not in each.body
+
+
+def test_what_a_page_could_not_deliver_the_next_one_sends_with_the_same_id() -> None:
+    refused: Answer = "unavailable"
+    with Recorder((refused,) * len(ROUND)).running() as recorder:
+        expected = leave_page(
+            SDKS["segment-browser"], recorder.endpoint, WRITE_KEY, lambda: len(accepted(recorder)) == len(ROUND)
+        )
+    _, came_back = [each for each in recorder.requests if each.method == "GET"]
+    assert recorder.posts()[-1].at_s > came_back.at_s
+    assert_arrived(accepted(recorder), expected)
+    identities = {(mark_of(event), event["messageId"], time_of(event)) for event in events_of(recorder.posts())}
+    assert len(identities) == len(expected)
+
+
+def test_a_page_that_is_left_sends_the_rest_of_its_batch_as_it_goes() -> None:
+    """Nobody then hears of a failure."""
+    with Recorder().running() as recorder:
+        expected = leave_page(
+            SDKS["segment-browser-batching"],
+            recorder.endpoint,
+            WRITE_KEY,
+            lambda: len(accepted(recorder)) == len(ROUND),
+        )
+    assert_arrived(accepted(recorder), expected)
 
 
 def test_no_recording_is_left_over() -> None:

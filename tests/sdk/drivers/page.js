@@ -3,11 +3,13 @@ const datesUnwrapped = (_, value) => (value && value.$date ? new Date(value.$dat
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const delivered = new Set();
 const failures = [];
+let attempts = 0;
 
 // SDKs in browsers don't say when all is delivered, so their requests are watched, and left as they are.
 const originalFetch = window.fetch;
 window.fetch = async (url, init) => {
   const response = await originalFetch(url, init);
+  if (init && init.body) attempts += 1;
   if (response.ok && init && init.body) {
     const body = JSON.parse(init.body);
     for (const event of body.batch ?? [body]) delivered.add(event.messageId);
