@@ -111,6 +111,11 @@ class Recorder:
             self.requests.append(Request(method, path, headers, body, answer, time.monotonic()))
         return answer
 
+    def recover(self) -> None:
+        """Fail nothing more."""
+        with self._lock:
+            self._answers.clear()
+
     def posts(self) -> list[Request]:
         """The requests that brought events, in the order in which they came."""
         with self._lock:

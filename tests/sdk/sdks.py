@@ -29,8 +29,8 @@ class SDK:
     """An SDK with settings that change what it sends.
 
     `lacks` are the kinds of calls that it has no method for; `retries` is whether it sends again what failed, with
-    `sent_anew` telling whether a retry says a `sentAt` of its own; `dates` is whether a caller may say when. `key` is
-    the form of a write key that it takes.
+    `sent_anew` telling whether a retry says a `sentAt` of its own; `dates` is whether a caller may say when, and
+    `says_both_times` whether the SDK's own clock is then there as well; `key` is the form of a write key.
     """
 
     name: str
@@ -41,6 +41,7 @@ class SDK:
     retries: bool = True
     sent_anew: bool = True
     dates: bool = True
+    says_both_times: bool = False
     key: str = "{}"
 
     @property
@@ -59,6 +60,7 @@ _RUDDERSTACK: dict[str, Any] = {
     "package": "@rudderstack/rudder-sdk-node",
     "driver": "rudderstack_node.cjs",
     "sent_anew": False,
+    "says_both_times": True,
 }
 SDKS = {
     each.name: each
