@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ NODE_OLDEST = 20
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _BROWSER_OF_MACOS = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 _PATIENCE_S = 300
+_installing = threading.Lock()
+_failed: dict[Path, str] = {}
+"""Why, so that it is not tried again for each test."""
 
 
 def without(reason: str) -> NoReturn:
@@ -85,8 +89,15 @@ def _installed(name: str, locked: list[Path], command: Callable[[Path], list[str
     """A folder that is whole as soon as it has its name, which changes with what is locked."""
     digest = hashlib.sha256(b"".join(each.read_bytes() for each in locked)).hexdigest()[:12]
     folder = CACHE / f"{name}-{digest}"
-    if folder.exists():
-        return folder
+    with _installing:
+        if not folder.exists() and folder not in _failed:
+            _install(folder, locked, command)
+    if folder in _failed:
+        without(f"the SDKs for {name} could not be installed: {_failed[folder]}")
+    return folder
+
+
+def _install(folder: Path, locked: list[Path], command: Callable[[Path], list[str]]) -> None:
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         place = Path(temporary) / "place"
@@ -94,20 +105,21 @@ def _installed(name: str, locked: list[Path], command: Callable[[Path], list[str
         for each in locked:
             shutil.copy(each, place)
         try:
-            done = subprocess.run(
+            subprocess.run(
                 command(place),
                 capture_output=True,
                 text=True,
-                check=False,
+                check=True,
                 timeout=_PATIENCE_S,
                 stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:
-            without(f"the SDKs for {name} could not be installed within {_PATIENCE_S} s")
-        if done.returncode:
-            without(f"the SDKs for {name} could not be installed: {done.stderr.strip()[-500:]}")
+            _failed[folder] = f"not within {_PATIENCE_S} s"
+            return
+        except subprocess.CalledProcessError as error:
+            _failed[folder] = error.stderr.strip()[-500:]
+            return
         try:
             place.rename(folder)
         except OSError:
             assert folder.exists(), "another run of the tests was faster"
-    return folder

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.sdk.browser import show
 from tests.sdk.calls import ANONYMOUS_ID, Call, CallType, as_javascript_sends, as_python_sends, calls, encode
-from tests.sdk.installed import node, node_modules, python_packages
+from tests.sdk.installed import browser, node, node_modules, python_packages
 
 DRIVERS = Path(__file__).parent / "drivers"
 PATIENCE_S = 90.0
@@ -96,6 +96,16 @@ class Expected:
     timestamp: datetime | None
 
 
+def prepare(sdk: SDK) -> None:
+    """Have all that the SDK needs, as sending does first. What cannot be had here skips the test."""
+    if sdk.driver.endswith(".py"):
+        python_packages()
+        return
+    if sdk.in_browser:
+        browser()
+    node_modules()
+
+
 def send_all(sdk: SDK, endpoint: str, key: str, *, rounds: int = 1, pause_s: float = 0.0) -> list[Expected]:
     """Make every call, wait until the SDK has delivered all, and tell what must arrive, each exactly once.
 
@@ -105,6 +115,7 @@ def send_all(sdk: SDK, endpoint: str, key: str, *, rounds: int = 1, pause_s: flo
     made = list(calls(rounds))
     task = {"endpoint": endpoint, "writeKey": sdk.key.format(key), "options": {**sdk.options, "pause_s": pause_s}}
     patience_s = PATIENCE_S + pause_s * len(made)
+    prepare(sdk)
     if sdk.in_browser:
         failures = show(sdk.driver, {**task, "calls": [encode(each) for each in made]}, patience_s)
         if failures:

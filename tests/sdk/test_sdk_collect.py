@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from catchment import presence
 from catchment.cli.parts import is_all_loaded, warehouse_of
 from catchment.config import load_project
 from tests.cli.live import Live, until
-from tests.sdk.sdks import SDK, SDKS, Expected, send_all
+from tests.sdk.sdks import SDK, SDKS, Expected, prepare, send_all
 
 ROUNDS = 6
 PAUSE_S = 0.25
@@ -122,6 +123,10 @@ def sent(collecting: Collecting) -> Sent:
 
     Not sooner: Segment's SDK does not begin in a page that cannot load its settings.
     """
+    for sdk in RETRYING:
+        # Who cannot be had skips its own tests.
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+            prepare(sdk)
     with ThreadPoolExecutor(len(RETRYING)) as pool:
         sending = {
             sdk.name: pool.submit(send_all, sdk, collecting.endpoint, key_of(sdk), rounds=ROUNDS, pause_s=PAUSE_S)
