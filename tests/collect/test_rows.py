@@ -163,7 +163,9 @@ def test_a_wrong_clock_is_corrected(collect: Handler, off: timedelta) -> None:
 
 def test_original_timestamp_goes_before_timestamp(collect: Handler) -> None:
     made = call("page", originalTimestamp="2026-11-30T11:00:00Z", timestamp="2026-11-30T11:30:00Z")
-    assert sent(collect, made).rows("app.pages")[0]["original_timestamp"] == "2026-11-30T11:00:00Z"
+    row = sent(collect, made).rows("app.pages")[0]
+    assert row["original_timestamp"] == "2026-11-30T11:00:00Z"
+    assert row["timestamp"] == "2026-11-30T11:30:00Z", "when it happened, as its caller says"
 
 
 @pytest.mark.parametrize(("given", "read"), [

@@ -149,24 +149,7 @@ def test_each_event_is_in_the_warehouse_once_whatever_happens_to_the_collector(s
     assert_tracks(sent.collecting, sdk, rows)
 
 
-@pytest.mark.parametrize(
-    "sdk",
-    [
-        pytest.param(
-            each,
-            id=each.name,
-            marks=[
-                pytest.mark.xfail(
-                    strict=True,
-                    reason="RudderStack's SDK sends its own clock as originalTimestamp beside the caller's timestamp",
-                )
-            ]
-            if each.says_both_times
-            else [],
-        )
-        for each in RETRYING
-    ],
-)
+@pytest.mark.parametrize("sdk", RETRYING, ids=lambda sdk: sdk.name)
 def test_the_time_that_a_caller_gives_is_when_it_happened(sent: Sent, sdk: SDK) -> None:
     given = {each.mark: each.timestamp for each in sent.expected[sdk.name].result() if each.timestamp is not None}
     found = {mark_of(row): row for _, row in sent.collecting.rows_of(sdk, ["order_shipped"])}

@@ -29,6 +29,8 @@ from catchment.errors import Malformed
 from catchment.record import Line, check_table, earlier
 
 _SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+_KEPT_BY_BROWSERS = b"cache-control: public, max-age=300, stale-if-error=604800\r\n"
+"""Segment's SDK does not start without its settings: a page that is opened while we restart may have old ones."""
 _BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
 _RECORDS = "/v1/records/"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -256,10 +258,12 @@ class Handler:
         if path.startswith("/v1/projects/") and path.endswith("/settings"):
             named = unquote(path.removeprefix("/v1/projects/").removesuffix("/settings"))
             self._source(named)
-            return Answer(answers.answer(200, _segment_settings(named), cors))
+            return Answer(answers.answer(200, _segment_settings(named), cors + _KEPT_BY_BROWSERS))
         if path.rstrip("/") == "/sourceConfig":
             key = _key_of(request.headers, query)
-            return Answer(answers.answer(200, _rudder_settings(self._source(key).name, key or ""), cors))
+            return Answer(
+                answers.answer(200, _rudder_settings(self._source(key).name, key or ""), cors + _KEPT_BY_BROWSERS)
+            )
         raise Refused(404, f"there is nothing at GET {path[:200]}")
 
     def _pixel(self, request: Request, query: Mapping[str, str], cors: bytes) -> Answer:

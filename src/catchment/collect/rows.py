@@ -143,7 +143,9 @@ def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any
         row["sent_at"] = sent
     if happened is not None:
         row["original_timestamp"] = happened
-    row["timestamp"] = corrected(happened, sent, arrival.received_at)
+    # With a time of the call beside that of the event (RudderStack's SDKs), the caller has named the latter.
+    named = None if call.original_timestamp is None or call.timestamp is None else moment(call.timestamp)
+    row["timestamp"] = named or corrected(happened, sent, arrival.received_at)
     if call.context:
         flatten("context_", call.context, arrival.limits, row, rescued, "context")
     if arrival.context:
