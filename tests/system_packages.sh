@@ -4,6 +4,7 @@ set -eu
 missing=""
 has() { command -v "$1" >/dev/null 2>&1; }
 has strace || missing="$missing strace"
+has openssl || missing="$missing openssl"
 has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 [ -z "$missing" ] && exit 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -24,6 +25,9 @@ SERVICES: dict[str, str] = {
 """Name → "module:function", the function taking the `Project` and returning the `Service`; imported when it is to
 run. In the order in which `up` stops them: who publishes before who consumes."""
 
+
+_WORKER = re.compile(r"collect-([2-9]|[1-9]\d)")
+"""Further workers of `collect`: services of their own, as far as processes go."""
 
 collect_port = click.option(
     "--collect-port",
@@ -72,6 +76,10 @@ def run(project: Project, names: tuple[str, ...], collect_port: int | None) -> i
 
 def make_service(project: Project, name: str) -> Service:
     """The service of that name, not yet running. Raises `UsageError` for a name that does not exist."""
+    if _WORKER.fullmatch(name):
+        from catchment.cli.collect import collect
+
+        return collect(project, name)
     if name not in SERVICES:
         nearest = get_close_matches(name, SERVICES, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(SERVICES)}"

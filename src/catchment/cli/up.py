@@ -28,13 +28,15 @@ def up(project: Project, collect_port: int | None) -> int:
     """
     log.setup("up")
     port = [] if collect_port is None else ["--collect-port", str(collect_port)]
-    children = [Child(name, [*_command(project, name), *port]) for name in SERVICES if _is_used(project, name)]
+    children = [Child(name, [*_command(project, name), *port]) for name in _services(project)]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 
-def _is_used(project: Project, service: str) -> bool:
-    """A process exists only if the project uses it."""
-    return service != "collect" or bool(project.collect.sources)
+def _services(project: Project) -> list[str]:
+    """A process exists only if the project uses it; several workers are several."""
+    workers = project.collect.workers if project.collect.sources or project.collect.webhooks else 0
+    collectors = ["collect", *(f"collect-{number}" for number in range(2, workers + 1))][:workers]
+    return [*collectors, *(name for name in SERVICES if name != "collect")]
 
 
 def _command(project: Project, name: str) -> list[str]:

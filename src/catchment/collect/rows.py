@@ -225,7 +225,7 @@ def records(
         try:
             if not isinstance(value, dict):
                 raise Malformed("not-a-record", "a record is an object")
-            identity = _text(value.get(id_field)) if id_field is not None else uuid7()
+            identity = _text(value.get(id_field)) if id_field is not None else ""
             if identity is None:
                 raise Malformed("not-a-record", f"the record has no {id_field}")
             if len(identity) > 512:
@@ -235,6 +235,13 @@ def records(
         except Malformed as error:
             yield BadCall(body, error)
         else:
-            floor = earlier(arrival.received_at, OWN_TIME_MARGIN) if id_field is None else arrival.floor
-            stamped = _Stamped(table, identity, arrival.received_at, floor, arrival.source, value)
-            yield Line(table, _encode(stamped) + b"\n", arrival.received_at, floor)
+            yield record(value, table, None if id_field is None else identity, arrival)
+
+
+def record(value: dict[str, Any], table: str, identity: str | None, arrival: Arrival) -> Line:
+    """One object as a record of a table, as it is; without an id it gets a new one, and no copy can have that."""
+    not_before = arrival.floor
+    if identity is None:
+        identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
+    stamped = _Stamped(table, identity, arrival.received_at, not_before, arrival.source, value)
+    return Line(table, _encode(stamped) + b"\n", arrival.received_at, not_before)
