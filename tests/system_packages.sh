@@ -2,7 +2,11 @@
 # Installs the programs that tests call and pip can't bring, through apt where this user may; else says which.
 set -eu
 missing=""
-command -v strace >/dev/null 2>&1 || missing="$missing strace"
+has() { command -v "$1" >/dev/null 2>&1; }
+has strace || missing="$missing strace"
+has openssl || missing="$missing openssl"
+has node && has npm || missing="$missing nodejs npm"
+has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then SUDO=""; else SUDO="sudo -n"; fi

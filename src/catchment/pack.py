@@ -160,6 +160,11 @@ def packs(table: str, lines: Sequence[Line]) -> Iterator[bytes]:
 
     Late ones go into packs of their own, behind the others: a wide search for a few is not one for all.
     """
+    if not lines:
+        return
+    if max([line.received_at for line in lines]) - min([line.not_before for line in lines]) <= LATE:
+        yield from _bounded(table, lines)  # as nearly always: none is
+        return
     late = [line for line in lines if is_late(line)]
     if 0 < len(late) < len(lines):
         yield from _bounded(table, [line for line in lines if not is_late(line)])

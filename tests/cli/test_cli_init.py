@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from catchment.cli.exits import ExitCode
-from catchment.collect.config import SourceConfig
+from catchment.collect.config import SourceConfig, WebhookConfig
 from catchment.config import load_project
 from tests.cli.conftest import Ended
 
@@ -37,12 +37,16 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     # What has no default stands there as `key = …` and is for people to fill in.
     uncommented, count = re.subn(r"(?m)^# (?=(?:\w+ = [^…]+|\[.+\])$)", "", commented)
     named = uncommented.replace('[load.tables."NAME"]', '[load.tables."web.signup"]')
-    file.write_text(named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"'))
+    named = named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"')
+    named = named.replace('[collect.webhooks."NAME"]', '[collect.webhooks.shop]\nsecret = "its secret"')
+    file.write_text(named)
     project = load_project(file.parent, environment={})
     assert count > 20
     assert list(project.load.tables) == ["web.signup"]
     assert project.collect.sources == {"web": SourceConfig(write_key="its own")}
-    load, collect = structs.replace(project.load, tables={}), structs.replace(project.collect, sources={})
+    assert project.collect.webhooks == {"shop": WebhookConfig(secret="its secret")}
+    load = structs.replace(project.load, tables={})
+    collect = structs.replace(project.collect, sources={}, webhooks={})
     assert replace(project, load=load, collect=collect) == expected
     assert structs.replace(project.load.for_table("web.signup"), tables={}) == expected.load
 

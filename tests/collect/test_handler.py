@@ -121,6 +121,7 @@ def test_a_page_of_a_known_origin_may_send(collect: Handler) -> None:
     assert asked.status == 200
     assert asked.headers["access-control-allow-origin"] == ORIGIN
     assert asked.headers["access-control-allow-credentials"] == "true"
+    assert asked.headers["access-control-expose-headers"] == "retry-after"
 
 
 def test_a_page_of_another_origin_may_not(collect: Handler) -> None:
@@ -157,6 +158,7 @@ def test_browser_sdks_start_against_it_alone(collect: Handler) -> None:
     rudder = ask(collect, "GET", f"/sourceConfig/?writeKey={KEY}").said
     assert rudder["source"]["enabled"] is True
     assert ask(collect, "GET", "/v1/projects/guessed/settings").status == 401
+    assert "stale-if-error" in ask(collect, "GET", f"/v1/projects/{KEY}/settings").headers["cache-control"]
 
 
 # ---- bodies ---------------------------------------------------------------------------

@@ -163,7 +163,9 @@ def test_a_wrong_clock_is_corrected(collect: Handler, off: timedelta) -> None:
 
 def test_original_timestamp_goes_before_timestamp(collect: Handler) -> None:
     made = call("page", originalTimestamp="2026-11-30T11:00:00Z", timestamp="2026-11-30T11:30:00Z")
-    assert sent(collect, made).rows("app.pages")[0]["original_timestamp"] == "2026-11-30T11:00:00Z"
+    row = sent(collect, made).rows("app.pages")[0]
+    assert row["original_timestamp"] == "2026-11-30T11:00:00Z"
+    assert row["timestamp"] == "2026-11-30T11:30:00Z", "when it happened, as its caller says"
 
 
 @pytest.mark.parametrize(("given", "read"), [
@@ -241,6 +243,14 @@ def test_two_properties_of_one_column_are_both_kept(collect: Handler) -> None:
     asked = sent(collect, call("track", event="E", properties={"planName": 1, "plan_name": 2, "plan": {"name": 3}}))
     assert asked.rows("app.e")[0]["plan_name"] == 1
     assert asked.rescued("app.e") == {"properties.plan_name": 2, "properties.plan.name": 3}
+
+
+def test_values_that_only_seem_equal_are_both_kept(collect: Handler) -> None:
+    asked = sent(
+        collect, call("track", event="E", properties={"planName": 1, "plan_name": True, "plan": {"name": 1.0}})
+    )
+    assert asked.rows("app.e")[0]["plan_name"] == 1
+    assert asked.rescued("app.e") == {"properties.plan_name": True, "properties.plan.name": 1.0}
 
 
 def test_what_the_limits_turn_away_is_rescued() -> None:

@@ -8,6 +8,8 @@ import json
 import random
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -38,9 +40,9 @@ def free_port() -> int:
 class Collecting(Running):
     """A project with a source, and its processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.port = free_port()
-        settings = f'[load]\nmax_age_s = 0.2\n[collect]\nlisten = "127.0.0.1:{self.port}"\nrequests_per_s = 0\n'
+        settings = f'[load]\nmax_age_s = 0.2\n[collect]\nlisten = "127.0.0.1:{self.port}"\nrequests_per_s = 0\n{more}'
         super().__init__(make_project(folder, f'{settings}[collect.sources.site]\nwrite_key = "{KEY}"\n'))
 
     def process(self, service: str) -> psutil.Process | None:
@@ -186,6 +188,88 @@ def test_a_port_that_is_taken_is_said_plainly(tmp_path: Path, running: Collectin
     assert "cannot listen on" in other.said()
     assert "Traceback" not in other.said()
     other.close()
+
+
+def test_another_port_can_be_asked_for(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project")
+    made.port = free_port()
+    process = made._start(
+        "-m", "catchment", "run", "-p", str(made.folder), "--collect-port", str(made.port), "collect"
+    )
+    try:
+        until(made.is_collecting, "the collector")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        made.close()
+
+
+def test_several_workers_share_the_port(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project", "workers = 3\n")
+    try:
+        made.start_up()
+        names = ["collect", "collect-2", "collect-3"]
+        until(lambda: all(f'"part":"{name}","address":"http' in made.said() for name in names), "the workers")
+        for number in range(60):  # a new connection each: the kernel deals them out
+            with contextlib.closing(made.connect()) as connection:
+                assert made.post(connection, {"batch": [event(7, number)]}) == 200
+        until(made.is_loaded, "everything to be loaded")
+        made.stop_up()
+        with opened_warehouse(made.project) as warehouse:
+            assert rows(warehouse, "SELECT count(*), count(DISTINCT id) FROM site.tracks") == [(60, 60)]
+        assert len(list((made.project.runtime / "queue").glob("*"))) > 1
+    finally:
+        made.close()
+
+
+def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project", 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
+    make_certificate(made.folder, "first.example")
+    process = made._start("-m", "catchment", "run", "-p", str(made.folder), "collect")
+    try:
+        until(made.is_collecting, "the collector")
+        assert served_name(made.port) == "first.example"
+        time.sleep(1.1)  # the time of the file must differ
+        make_certificate(made.folder, "second.example")
+        until(lambda: served_name(made.port) == "second.example", "the new certificate")
+        trusting = ssl.create_default_context(cafile=str(made.folder / "cert.pem"))
+        trusting.check_hostname = False
+        connection = http.client.HTTPSConnection("127.0.0.1", made.port, context=trusting, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            assert made.post(connection, {"batch": [event(6, 1)]}) == 200
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        made.close()
+
+
+def test_a_certificate_that_is_none_is_said_plainly(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project", 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
+    process = made._start("-m", "catchment", "run", "-p", str(made.folder), "collect")
+    assert process.wait(PATIENCE_S) == 2
+    assert "tls_certificate" in made.said()
+    assert "Traceback" not in made.said()
+    made.close()
+
+
+def make_certificate(folder: Path, name: str) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+         "2", "-subj", f"/CN={name}", "-keyout", "key.new", "-out", "cert.new"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    for kind in ("key", "cert"):
+        (folder / f"{kind}.new").rename(folder / f"{kind}.pem")
+
+
+def served_name(port: int) -> str:
+    """The common name of the certificate that is served."""
+    text = ssl.get_server_certificate(("127.0.0.1", port), timeout=PATIENCE_S)
+    done = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject", "-nameopt", "multiline"],
+        input=text, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    return done.stdout.rpartition("=")[2].strip()
 
 
 def test_a_signal_lets_the_open_request_finish(running: Collecting) -> None:

@@ -9,17 +9,16 @@ from catchment.config import Project
 from catchment.service import Health, Service, Stop
 
 
-def collect(project: Project) -> Service:
-    """The service, not yet running."""
-    return CollectProcess(project)
+def collect(project: Project, name: str = "collect") -> Service:
+    """The service, not yet running; `name` tells several workers apart."""
+    return CollectProcess(project, name)
 
 
 class CollectProcess:
     """Opens the queue and collects into it."""
 
-    name = "collect"
-
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, name: str) -> None:
+        self.name = name
         self._project = project
         self._collecting: CollectService | None = None
 
@@ -30,5 +29,7 @@ class CollectProcess:
     def run(self, stop: Stop) -> None:
         """See `Service`."""
         with contextlib.closing(self._project.queue.open()) as queue:
-            self._collecting = CollectService(queue, self._project.collect, self._project.load.dedupe_window)
+            self._collecting = CollectService(
+                queue, self._project.collect, self._project.load.dedupe_window, self._project.root, self.name
+            )
             self._collecting.run(stop)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from typing import cast
 
 import click
 from click.shell_completion import CompletionItem
+from msgspec import structs
 
 from catchment import log
 from catchment.cli.project import with_project
@@ -23,6 +26,25 @@ SERVICES: dict[str, str] = {
 run. In the order in which `up` stops them: who publishes before who consumes."""
 
 
+_WORKER = re.compile(r"collect-([2-9]|[1-9]\d)")
+"""Further workers of `collect`: services of their own, as far as processes go."""
+
+collect_port = click.option(
+    "--collect-port",
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    help="Collect on this port rather than the project file's; 0 takes a free one.",
+)
+
+
+def with_collect_port(project: Project, port: int | None) -> Project:
+    """The project with another port to collect on, where one is given."""
+    if port is None:
+        return project
+    host = project.collect.listen.rpartition(":")[0]
+    return replace(project, collect=structs.replace(project.collect, listen=f"{host}:{port}"))
+
+
 def _names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in SERVICES if name.startswith(incomplete)]
 
@@ -30,7 +52,8 @@ def _names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 @click.command()
 @with_project
 @click.argument("names", metavar="SERVICE...", nargs=-1, required=True, shell_complete=_names)
-def run(project: Project, names: tuple[str, ...]) -> int:
+@collect_port
+def run(project: Project, names: tuple[str, ...], collect_port: int | None) -> int:
     """Run one or more services in this process.
 
     For production, where something else starts, watches and restarts processes; `catchment up` does it all. The
@@ -38,6 +61,7 @@ def run(project: Project, names: tuple[str, ...]) -> int:
     """
     wanted = list(dict.fromkeys(names))
     log.setup(wanted[0] if len(wanted) == 1 else "run")
+    project = with_collect_port(project, collect_port)
     services = [make_service(project, name) for name in wanted]
     # Imported late, as the services themselves: a wrong name should be said at once.
     from catchment.process import run_services
@@ -52,6 +76,10 @@ def run(project: Project, names: tuple[str, ...]) -> int:
 
 def make_service(project: Project, name: str) -> Service:
     """The service of that name, not yet running. Raises `UsageError` for a name that does not exist."""
+    if _WORKER.fullmatch(name):
+        from catchment.cli.collect import collect
+
+        return collect(project, name)
     if name not in SERVICES:
         nearest = get_close_matches(name, SERVICES, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(SERVICES)}"

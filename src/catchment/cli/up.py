@@ -11,7 +11,7 @@ import click
 from catchment import log
 from catchment.child import Child
 from catchment.cli.project import with_project
-from catchment.cli.run import SERVICES
+from catchment.cli.run import SERVICES, collect_port
 from catchment.config import Project
 from catchment.presence import ServiceState
 from catchment.supervisor import Supervisor
@@ -19,20 +19,24 @@ from catchment.supervisor import Supervisor
 
 @click.command()
 @with_project
-def up(project: Project) -> int:
+@collect_port
+def up(project: Project, collect_port: int | None) -> int:
     """Run everything, embedded.
 
     Starts a process for each service of the project, restarts what dies, and prints the addresses when all are
     ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
-    children = [Child(name, _command(project, name)) for name in SERVICES if _is_used(project, name)]
+    port = [] if collect_port is None else ["--collect-port", str(collect_port)]
+    children = [Child(name, [*_command(project, name), *port]) for name in _services(project)]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 
-def _is_used(project: Project, service: str) -> bool:
-    """A process exists only if the project uses it."""
-    return service != "collect" or bool(project.collect.sources)
+def _services(project: Project) -> list[str]:
+    """A process exists only if the project uses it; several workers are several."""
+    workers = project.collect.workers if project.collect.sources or project.collect.webhooks else 0
+    collectors = ["collect", *(f"collect-{number}" for number in range(2, workers + 1))][:workers]
+    return [*collectors, *(name for name in SERVICES if name != "collect")]
 
 
 def _command(project: Project, name: str) -> list[str]:

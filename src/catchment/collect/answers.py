@@ -48,7 +48,10 @@ def cors(origin: bytes | None) -> bytes:
     """For a page of that origin. It is named, since `*` is no answer to a request with credentials."""
     if origin is None or len(origin) > _MAX_ECHO or b"\r" in origin or b"\n" in origin:
         return b""
-    return b"access-control-allow-origin: %b\r\naccess-control-allow-credentials: true\r\nvary: origin\r\n" % origin
+    return (
+        b"access-control-allow-origin: %b\r\naccess-control-allow-credentials: true\r\n"
+        b"access-control-expose-headers: retry-after\r\nvary: origin\r\n" % origin
+    )
 
 
 def preflight(origin: bytes | None, wanted_headers: bytes) -> bytes:

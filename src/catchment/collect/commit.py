@@ -6,10 +6,11 @@ queue has said that everything of it is on disk.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
 
 from catchment import metrics
 from catchment.errors import CatchmentError
@@ -34,15 +35,22 @@ class _Group:
 
 
 class GroupCommit:
-    """Makes lines durable in groups. `submit` and `done` belong to one thread, which `call_soon` reaches from any."""
+    """Makes lines durable in groups. All but `run` belongs to the event loop's thread; `call_soon` has something
+    called there in its next turn, `call_soon_threadsafe` from any thread."""
 
-    def __init__(self, queue: Queue, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        call_soon: Callable[[Callable[[], None]], object],
+        call_soon_threadsafe: Callable[[Callable[[], None]], object],
+    ) -> None:
         self._queue = queue
         self._call_soon = call_soon
-        self._condition = threading.Condition()
+        self._call_soon_threadsafe = call_soon_threadsafe
         self._gathering = _Group()
-        self._closing = False
+        self._handed_over: SimpleQueue[_Group | None] = SimpleQueue()
         self._in_flight_bytes = 0
+        self._busy = False
         self.trouble = ""
         """Why the last group could not be kept; empty while all is well."""
 
@@ -53,31 +61,44 @@ class GroupCommit:
 
     def submit(self, lines: Sequence[Line], events: int, rejected: int, done: Done) -> None:
         """Have these lines made durable with whatever else comes in, then call `done`."""
-        with self._condition:
-            group = self._gathering
-            group.lines += lines
-            group.waiting.append(done)
-            group.size_bytes += sum([len(line.text) for line in lines])
-            group.events += events
-            group.rejected += rejected
-            if len(group.waiting) == 1:
-                self._condition.notify()
+        group = self._gathering
+        group.lines += lines
+        group.waiting.append(done)
+        group.events += events
+        group.rejected += rejected
+        for line in lines:
+            group.size_bytes += len(line.text)
+        if not self._busy:
+            self._busy = True
+            self._call_soon(self._hand_over)  # in the next turn: what else this one brings shares its commit
+
+    def _hand_over(self) -> None:
+        group, self._gathering = self._gathering, _Group()
+        self._in_flight_bytes = group.size_bytes
+        self._handed_over.put(group)
+
+    def _finish(self, group: _Group, error: CatchmentError | None) -> None:
+        if self._gathering.waiting:
+            self._hand_over()
+        else:
+            self._busy = False
+            self._in_flight_bytes = 0
+        for done in group.waiting:
+            done(error)
+
+    def close(self) -> None:
+        """Let `run` return once everything is committed; nothing is submitted any more."""
+        if self._gathering.waiting:
+            self._hand_over()
+        self._handed_over.put(None)
+
+    # ---- in a thread of its own -------------------------------------------------------
 
     def run(self) -> None:
-        """Commit until `close`, and then what is left."""
-        while (group := self._next()) is not None:
+        """Commit until `close`."""
+        while (group := self._handed_over.get()) is not None:
             error = self._commit(group)
-            self._call_soon(lambda group=group, error=error: self._finish(group, error))  # type: ignore[misc]
-
-    def _next(self) -> _Group | None:
-        with self._condition:
-            while not self._gathering.waiting:
-                if self._closing:
-                    return None
-                self._condition.wait()
-            group, self._gathering = self._gathering, _Group()
-            self._in_flight_bytes = group.size_bytes
-            return group
+            self._call_soon_threadsafe(partial(self._finish, group, error))
 
     def _commit(self, group: _Group) -> CatchmentError | None:
         began_s = time.perf_counter()
@@ -98,17 +119,6 @@ class GroupCommit:
         if group.rejected:
             metrics.events_rejected.add(group.rejected)
         return None
-
-    def _finish(self, group: _Group, error: CatchmentError | None) -> None:
-        self._in_flight_bytes = 0
-        for done in group.waiting:
-            done(error)
-
-    def close(self) -> None:
-        """Let `run` return once everything is committed."""
-        with self._condition:
-            self._closing = True
-            self._condition.notify()
 
 
 def _by_table(group: _Group) -> dict[str, list[Line]]:

@@ -53,6 +53,20 @@ def _check_prefix(prefix: str) -> None:
         raise ValueError("must be a path without a slash at its end", 'such as "/hello"')
 
 
+def _check_table_name(table: str) -> None:
+    try:
+        check_table(table)
+    except Malformed:
+        raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
+
+
+def _check_webhook(name: str) -> None:
+    if not _SCHEMA.match(name):
+        raise ValueError("must be a name of small letters, digits and _")
+
+
+TableName = Annotated[str, Meta(extra={"check": _check_table_name})]
+WebhookName = Annotated[str, Meta(extra={"check": _check_webhook})]
 SchemaName = Annotated[str, Meta(extra={"check": _check_schema})]
 
 
@@ -89,12 +103,48 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
         return [*([self.write_key] if self.write_key else []), *self.write_keys]
 
 
+class WebhookConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that calls us: how it proves who it is, and the table of what it says."""
+
+    secret: Annotated[str, Meta(min_length=8, description="What only the sender and this project know.")]
+    scheme: Annotated[
+        Literal["secret", "github", "stripe"],
+        Meta(
+            description="`github` and `stripe` sign what they send; with `secret` the sender gives it in the header"
+            " `X-Webhook-Secret`, as a bearer token, or as `?secret=`."
+        ),
+    ] = "secret"
+    table: Annotated[TableName, Meta(description="Where it is filed; `webhook.NAME` where none is given.")] | None = (
+        None
+    )
+    id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="The field that names a delivery. Without it, what is delivered twice is there"
+                " twice; GitHub and Stripe name theirs.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where events are sent to over HTTP, and what a client may ask of the endpoint."""
 
     listen: Annotated[
         str, Meta(extra={"check": _check_listen}, description="The address to listen on; port 0 takes a free one.")
     ] = "127.0.0.1:8000"
+    workers: Annotated[
+        int,
+        Meta(ge=1, le=64, description="Processes that `catchment up` starts to share the port; each uses one core."),
+    ] = 1
+    tls_certificate: (
+        Annotated[str, Meta(min_length=1, description="A file with the certificate and its chain (PEM): HTTPS alone.")]
+        | None
+    ) = None
+    tls_key: Annotated[str, Meta(min_length=1, description="A file with the certificate's key (PEM).")] | None = None
     path_prefix: Annotated[
         str,
         Meta(
@@ -152,7 +202,15 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
         dict[SchemaName, SourceConfig], Meta(description="Who sends, by name: it becomes the schema of its tables.")
     ] = {}
 
+    webhooks: Annotated[
+        dict[WebhookName, WebhookConfig], Meta(description="Services that call /v1/webhook/NAME, by name.")
+    ] = {}
+
     def __post_init__(self) -> None:
+        if self.workers > 1 and self.port == 0:
+            raise ValueError("several workers need a port of their own: listen, such as 127.0.0.1:8000")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
         owners: dict[str, str] = {}
         for name, source in self.sources.items():
             if not source.keys:

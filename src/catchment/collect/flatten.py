@@ -7,30 +7,38 @@ column, as there; arrays stay as they are, and become JSON columns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from catchment.naming import identifier
 
 _LONGEST_CACHED_NAME = 100
-_MAX_CACHED_NAMES = 50_000
+_MAX_CACHED_NAMES = 10_000
+_MAX_PREFIXES = 500
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 
-_names: dict[str, str] = {}
+_columns: dict[str, dict[str, str]] = {}
+"""By prefix and name, the columns of names that come often."""
 
 
-def column(name: str) -> str:
-    """The name as an identifier; those that come often are remembered, whatever strangers invent."""
-    known = _names.get(name)
+_NONE: dict[str, str] = {}
+
+
+def column(name: str, prefix: str = "") -> str:
+    """The name as an identifier behind a prefix. Whatever strangers invent, no more than so many are remembered."""
+    found = prefix + identifier(name)
+    known = _columns.get(prefix)
     if known is None:
-        known = identifier(name)
-        if len(name) <= _LONGEST_CACHED_NAME and len(_names) < _MAX_CACHED_NAMES:
-            _names[name] = known
-    return known
+        if len(_columns) >= _MAX_PREFIXES or len(prefix) > _LONGEST_CACHED_NAME:
+            return found
+        known = _columns[prefix] = {}
+    if len(name) <= _LONGEST_CACHED_NAME and len(known) < _MAX_CACHED_NAMES:
+        known[name] = found
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, gc=False):
     """What becomes columns: objects so deep, so many columns, texts of so many characters."""
 
     depth: int
@@ -45,40 +53,32 @@ def flatten(
     row: dict[str, Any],
     rescued: dict[str, Any],
     path: str,
+    depth: int = 1,
 ) -> None:
     """Add the values to `row` as columns whose names begin with `prefix`, and to `rescued`, under their `path`, what
     cannot be one: a name that is taken, a value beyond the limits."""
-    _flatten(prefix, values, limits, row, rescued, path, 1)
-
-
-def _flatten(
-    prefix: str,
-    values: Mapping[str, Any],
-    limits: Limits,
-    row: dict[str, Any],
-    rescued: dict[str, Any],
-    path: str,
-    depth: int,
-) -> None:
+    columns = _columns.get(prefix, _NONE)
+    longest = limits.string_chars
+    has_room = len(row) + len(values) <= limits.columns
     for name, value in values.items():
-        if value is None:
-            continue
-        found = _names.get(name)
-        target = prefix + (column(name) if found is None else found)
         kind = type(value)
-        if kind is dict:
+        if kind is str:
+            fits = len(value) <= longest
+        elif kind is dict:
             if depth < limits.depth:
-                _flatten(target + "_", value, limits, row, rescued, f"{path}.{name}", depth + 1)
+                below = (columns.get(name) or column(name, prefix)) + "_"
+                flatten(below, value, limits, row, rescued, f"{path}.{name}", depth + 1)
+                has_room = len(row) + len(values) <= limits.columns
             else:
                 rescued[f"{path}.{name}"] = value
-        elif target in row:
-            if row[target] != value:  # SDKs repeat a page's name among its properties
-                rescued[f"{path}.{name}"] = value
-        elif (
-            len(row) >= limits.columns
-            or (kind is str and len(value) > limits.string_chars)
-            or (kind is int and not _MIN_INTEGER <= value <= _MAX_INTEGER)
-        ):
-            rescued[f"{path}.{name}"] = value
+            continue
+        elif value is None:
+            continue
         else:
-            row[target] = value
+            fits = kind is not int or _MIN_INTEGER <= value <= _MAX_INTEGER
+        target = columns.get(name) or column(name, prefix)
+        if fits and (has_room or len(row) < limits.columns or target in row):
+            there = row.setdefault(target, value)
+            if there is value or (kind is str and there == value):  # SDKs repeat a page's name among its properties
+                continue
+        rescued[f"{path}.{name}"] = value

@@ -6,14 +6,11 @@ who sends nothing but one bad event is told so, and even that is kept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -23,15 +20,21 @@ from catchment.collect.addresses import Proxies, kept
 from catchment.collect.calls import KINDS, BadCall, Calls, check_count, check_values, read_any, read_batch, read_call
 from catchment.collect.config import CollectConfig, SourceConfig
 from catchment.collect.flatten import Limits
+from catchment.collect.keys import key_of
+from catchment.collect.pixel import call_of
 from catchment.collect.rates import Rates
-from catchment.collect.repair import repaired
-from catchment.collect.rows import Arrival, dead_letter, lines, records
+from catchment.collect.rows import Arrival, dead_letter, lines, record, records
+from catchment.collect.sdk_settings import rudder_settings, segment_settings
+from catchment.collect.webhooks import delivery_id, event_name, is_genuine
 from catchment.errors import Malformed
 from catchment.record import Line, check_table, earlier
 
 _SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+_KEPT_BY_BROWSERS = b"cache-control: public, max-age=300, stale-if-error=604800\r\n"
+"""Segment's SDK does not start without its settings: a page that is opened while we restart may have old ones."""
 _BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
 _RECORDS = "/v1/records/"
+_WEBHOOK = "/v1/webhook/"
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_GZIP_MEMBERS = 100
 """Compressed files, one behind the other, are one file."""
@@ -110,7 +113,8 @@ class Handler:
 
     def __call__(self, request: Request) -> Answer:
         """The answer to one request. Raises nothing for whatever the request may be."""
-        answer = self._answered(request, answers.cors(request.headers.get(b"origin")))
+        origin = request.headers.get(b"origin")
+        answer = self._answered(request, b"" if origin is None else answers.cors(origin))
         if request.method == b"HEAD":
             return Answer(answers.head(answer.response))
         return answer
@@ -124,10 +128,13 @@ class Handler:
             return Answer(answers.failure(_status(error), error.detail, cors, reason=error.reason))
 
     def _answer(self, request: Request, cors: bytes) -> Answer:
-        target, _, query = _ABSOLUTE.sub("", request.target.decode("latin-1")).partition("?")
-        path = self._without_prefix(target)
+        text = request.target.decode("latin-1")
+        target, _, query = (text if text.startswith("/") else _ABSOLUTE.sub("", text)).partition("?")
+        path = self._without_prefix(target) if self.config.path_prefix else target
         if request.method == b"POST":
             kind = self._kinds.get(path)
+            if path.startswith(_WEBHOOK):
+                return self._webhook(request, path, _query(query), cors)
             if kind is None and not path.startswith(_RECORDS):
                 raise Refused(404, f"there is nothing at POST {path[:200]}")
             return self._collect(request, path, kind, _query(query), cors)
@@ -145,9 +152,9 @@ class Handler:
     # ---- what is sent -----------------------------------------------------------------
 
     def _collect(self, request: Request, path: str, kind: str | None, query: Mapping[str, str], cors: bytes) -> Answer:
-        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        client = self._client(request)
         self._limit(self._address_rates, client, 1, request)
-        key = _key_of(request.headers, query)
+        key = key_of(request.headers, query)
         body = self._plain(request)
         source = self._source(key) if key is not None else None
         values: list[object] = []
@@ -162,9 +169,10 @@ class Handler:
             return self._kept(BadCall(body, error), source, request, path, client, cors)
         if source is None:
             source = self._source(calls.write_key)
-        self._check_origin(source, request)
+        if source.origins:
+            self._check_origin(source, request)
         self._limit(self._key_rates, source.name, len(values) + len(calls.good) + len(calls.bad), request)
-        arrival = self._arrival(source, request, path, client, calls)
+        arrival = self._arrival(source.name, source.config, request, path, client, calls)
         if kind is None:
             return self._records(path.removeprefix(_RECORDS), values, query.get("id"), source, arrival, cors)
         return self._file(calls, None if kind == "batch" else kind, arrival, cors)
@@ -209,14 +217,16 @@ class Handler:
         """A request of somebody we know that cannot be read: a dead letter."""
         self._check_origin(source, request)
         self._limit(self._key_rates, source.name, 1, request)
-        letter = dead_letter(bad, self._arrival(source, request, path, client, Calls(b"", [], [])))
+        letter = dead_letter(bad, self._arrival(source.name, source.config, request, path, client, Calls(b"", [], [])))
         response = answers.failure(_status(bad.error), bad.error.detail, cors, reason=bad.error.reason)
         return Answer(response, [letter], cors, rejected=1)
 
-    def _arrival(self, source: _Source, request: Request, path: str, client: str, calls: Calls) -> Arrival:
+    def _arrival(
+        self, name: str, config: SourceConfig | None, request: Request, path: str, client: str, calls: Calls
+    ) -> Arrival:
         from_browser = b"origin" in request.headers or b"referer" in request.headers
         return Arrival(
-            source=source.name,
+            source=name,
             received_at=request.received_at,
             floor=earlier(request.received_at, self.window),
             limits=self._limits,
@@ -224,8 +234,8 @@ class Handler:
             sent_at=calls.sent_at,
             context=calls.context,
             # Of a server that speaks for its users the address tells nothing about them.
-            address=kept(client, source.config.ip) if from_browser else None,
-            origin=f"{request.method.decode('latin-1')} {path[:100]}",
+            address=kept(client, config.ip) if config is not None and from_browser else None,
+            path=path,
         )
 
     # ---- plain records ----------------------------------------------------------------
@@ -256,6 +266,35 @@ class Handler:
             response = answers.answer(200, said, cors)
         return Answer(response, filed, cors, events, len(bad))
 
+    # ---- webhooks ---------------------------------------------------------------------
+
+    def _webhook(self, request: Request, path: str, query: Mapping[str, str], cors: bytes) -> Answer:
+        client = self._client(request)
+        self._limit(self._address_rates, client, 1, request)
+        name = unquote(path.removeprefix(_WEBHOOK))
+        webhook = self.config.webhooks.get(name)
+        if webhook is None:
+            raise Refused(404, "there is no webhook of this name")
+        if not is_genuine(webhook, request.headers, query, request.body, request.received_at):
+            raise Refused(401, "the secret or the signature is not that of this webhook")
+        arrival = self._arrival(f"webhook.{name}", None, request, path, client, Calls(b"", [], []))
+        body = self._plain(request)
+        try:
+            payload = read_any(body)
+            if not isinstance(payload, dict):
+                raise Malformed("not-a-record", "what is delivered is no object")
+        except Malformed as error:
+            letter = dead_letter(BadCall(body, error), arrival)
+            response = answers.failure(_status(error), error.detail, cors, reason=error.reason)
+            return Answer(response, [letter], cors, rejected=1)
+        event = event_name(webhook, request.headers)
+        if event is not None:
+            payload.setdefault("webhook_event", event)
+        line = record(
+            payload, webhook.table or f"webhook.{name}", delivery_id(webhook, request.headers, payload), arrival
+        )
+        return Answer(answers.SUCCESS, [line], cors, 1)
+
     # ---- what is asked ----------------------------------------------------------------
 
     def _get(self, request: Request, path: str, query: Mapping[str, str], cors: bytes) -> Answer:
@@ -270,27 +309,28 @@ class Handler:
         if path.startswith("/v1/projects/") and path.endswith("/settings"):
             named = unquote(path.removeprefix("/v1/projects/").removesuffix("/settings"))
             self._source(named)
-            return Answer(answers.answer(200, _segment_settings(named), cors))
+            return Answer(answers.answer(200, segment_settings(named), cors + _KEPT_BY_BROWSERS))
         if path.rstrip("/") == "/sourceConfig":
-            key = _key_of(request.headers, query)
-            return Answer(answers.answer(200, _rudder_settings(self._source(key).name, key or ""), cors))
+            key = key_of(request.headers, query)
+            return Answer(
+                answers.answer(200, rudder_settings(self._source(key).name, key or ""), cors + _KEPT_BY_BROWSERS)
+            )
         raise Refused(404, f"there is nothing at GET {path[:200]}")
 
     def _pixel(self, request: Request, query: Mapping[str, str], cors: bytes) -> Answer:
         """One event by the address of a picture: `data`, a call as JSON in base64, or its fields by name."""
-        client = self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        client = self._client(request)
         self._limit(self._address_rates, client, 1, request)
-        source = self._source(_key_of(request.headers, query))
+        source = self._source(key_of(request.headers, query))
         self._limit(self._key_rates, source.name, 1, request)
         body = query.get("data", "").encode()
         try:
-            body = _pixel_body(query)
+            body = call_of(query)
             calls = read_call(body)
         except Malformed as error:
             return self._kept(BadCall(body, error), source, request, "/v1/pixel", client, cors)
-        filed = self._file(calls, calls.good[0].type or "track", self._arrival(
-            source, request, "/v1/pixel", client, calls
-        ), cors)  # fmt: skip
+        arrival = self._arrival(source.name, source.config, request, "/v1/pixel", client, calls)
+        filed = self._file(calls, calls.good[0].type or "track", arrival, cors)
         if filed.response.startswith(b"HTTP/1.1 200"):
             headers = cors + b"cache-control: no-store\r\n"
             filed.response = answers.answer(200, answers.PIXEL, headers, b"image/gif")
@@ -313,6 +353,11 @@ class Handler:
         if origin is not None and source.origins and origin not in source.origins and b"*" not in source.origins:
             shown = origin.decode("latin-1")[:200]
             raise Refused(403, f"pages of {shown} may not send with this key")
+
+    def _client(self, request: Request) -> str:
+        if not self.config.trusted_proxies:
+            return request.peer
+        return self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
     def _limit(self, rates: Rates, name: str, tokens: int, request: Request) -> None:
         wait_s = rates.wait_s(name, tokens, request.clock_s)
@@ -357,31 +402,6 @@ def _status(error: Malformed) -> int:
     return 413 if error.reason == "oversized" else 400
 
 
-def _key_of(headers: Mapping[bytes, bytes], query: Mapping[str, str]) -> str | None:
-    """The write key of a request's head. It goes before what the body says, which may be masked there."""
-    authorization = headers.get(b"authorization")
-    if authorization is not None:
-        key = _basic_key(authorization)
-        if key:
-            return key
-    given = headers.get(b"x-write-key")
-    if given:
-        return given.decode("latin-1")
-    return query.get("writeKey") or query.get("write_key") or query.get("api_key")
-
-
-@lru_cache(maxsize=1_000)
-def _basic_key(authorization: bytes) -> str | None:
-    scheme, _, credentials = authorization.partition(b" ")
-    if scheme.lower() != b"basic":
-        return None
-    try:
-        text = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return text.partition(":")[0] or None
-
-
 def _query(text: str) -> dict[str, str]:
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)) if text else {}
@@ -397,48 +417,3 @@ def _values(body: bytes) -> list[object]:
         return [read_any(line) for line in lines]
     value = read_any(body)
     return value if isinstance(value, list) else [value]
-
-
-_PIXEL_FIELDS = {"type", "event", "userId", "anonymousId", "messageId", "timestamp", "name", "category"}
-_KEY_FIELDS = {"writeKey", "write_key", "api_key", "data"}
-
-
-def _pixel_body(query: Mapping[str, str]) -> bytes:
-    if "data" in query:
-        encoded = query["data"].replace("-", "+").replace("_", "/").replace(" ", "+").encode("latin-1", "replace")
-        try:
-            return repaired(base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True))
-        except binascii.Error as error:
-            raise Malformed("not-json", f"`data` is no base64: {error}") from None
-    call: dict[str, object] = {name: value for name, value in query.items() if name in _PIXEL_FIELDS}
-    call["properties"] = {
-        name: value for name, value in query.items() if name not in _PIXEL_FIELDS and name not in _KEY_FIELDS
-    }
-    return msgspec.json.encode(call)
-
-
-def _segment_settings(key: str) -> bytes:
-    """What Segment's browser SDK loads before it starts: nothing to send to but here."""
-    return msgspec.json.encode(
-        {
-            "integrations": {"Segment.io": {"apiKey": key, "unbundledIntegrations": []}},
-            "plan": {"track": {"__default": {"enabled": True, "integrations": {}}}},
-            "edgeFunction": {},
-        }
-    )
-
-
-def _rudder_settings(name: str, key: str) -> bytes:
-    """What RudderStack's browser SDK loads before it starts."""
-    source = {
-        "id": name,
-        "name": name,
-        "writeKey": key,
-        "enabled": True,
-        "workspaceId": "catchment",
-        "connections": [],
-        "destinations": [],
-        "dataplanes": {},
-        "config": {"statsCollection": {"errors": {"enabled": False}, "metrics": {"enabled": False}}},
-    }
-    return msgspec.json.encode({"source": source, "updatedAt": "2024-01-01T00:00:00.000Z"})

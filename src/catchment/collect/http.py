@@ -31,6 +31,9 @@ _LINGER_S = 5.0
 
 _log = get_log("collect")
 
+_ONCE = frozenset({b"content-length", b"transfer-encoding", b"host", b"authorization"})
+"""Headers of which two would let two readers see two requests."""
+
 _HEAD, _BODY, _IDLE = "head", "body", "idle"
 
 
@@ -119,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._server.body_bytes -= self._body_bytes
         self._body_bytes = 0
+        self._is_offer = False
 
     # ---- the connection ---------------------------------------------------------------
 
@@ -201,44 +205,45 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         """The target, perhaps in parts."""
-        self._count(len(url))
-        self._target += url
+        self._head_bytes += len(url)
+        self._target = self._target + url if self._target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self._count(len(name) + len(value) + 4)
-        if len(self._headers) >= MAX_HEADERS:
-            self._refuse(answers.failure(431, f"a request may have {MAX_HEADERS} headers"))
-            return
+        headers = self._headers
         name = name.lower()
-        if name in self._headers:
-            if name in {b"content-length", b"transfer-encoding", b"host", b"authorization"}:
+        self._head_bytes += len(name) + len(value) + 4
+        if name in headers:
+            if name in _ONCE:
                 self._refuse(answers.failure(400, f"the header {name.decode('latin-1')} is there twice"))
                 return
-            value = self._headers[name] + b", " + value
-        self._headers[name] = value
-
-    def _count(self, head_bytes: int) -> None:
+            value = headers[name] + b", " + value
+        headers[name] = value
         self._unseen_bytes = 0
-        self._head_bytes += head_bytes
         if self._head_bytes > self._config.max_header_bytes:
             self._refuse(self._head_too_large())
+        elif len(headers) > MAX_HEADERS:
+            self._refuse(answers.failure(431, f"a request may have {MAX_HEADERS} headers"))
 
     def _head_too_large(self) -> bytes:
         return answers.failure(431, f"the head of a request may have {self._config.max_header_bytes:,} bytes")
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse what is too large before any of it is read."""
-        if self._parser.should_upgrade():
+        headers = self._headers
+        if b"upgrade" in headers and self._parser.should_upgrade():
+            self._is_offer = True
             return
         self._state = _BODY
         self.deadline_s = time.monotonic() + self._config.body_timeout_s
-        length = self._headers.get(b"content-length")
-        if length is not None and b"transfer-encoding" in self._headers:
+        length = headers.get(b"content-length")
+        if length is not None and b"transfer-encoding" in headers:
             self._refuse(answers.failure(400, "content-length and transfer-encoding cannot both tell the length"))
         elif length is not None and int(length) > self._config.max_body_bytes:
             self._refuse(self._too_large())
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._unanswered:
+        elif self._head_bytes > self._config.max_header_bytes:
+            self._refuse(self._head_too_large())
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self._unanswered:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -260,10 +265,11 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: handle it."""
-        if self._parser.should_upgrade():
+        if self._is_offer:
             return
+        now_s = time.monotonic()
         self._state = _IDLE
-        self.deadline_s = time.monotonic() + self._config.idle_timeout_s
+        self.deadline_s = now_s + self._config.idle_timeout_s
         if self._closing:
             return
         slot = _Slot(self._parser.should_keep_alive() and not self._server.draining)
@@ -275,7 +281,7 @@ class Connection(asyncio.Protocol):
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             self._peer,
             datetime.now(UTC),
-            time.monotonic(),
+            now_s,
         )
         self._forget_request()
         self._handle(request, slot)

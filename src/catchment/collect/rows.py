@@ -9,16 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from catchment.collect.calls import KINDS, BadCall, Call
-from catchment.collect.flatten import Limits, column, flatten
+from catchment.collect.flatten import Limits, flatten
 from catchment.collect.moments import corrected, moment
 from catchment.errors import Malformed
+from catchment.naming import identifier
 from catchment.record import DEAD_LETTERS, OWN_TIME_MARGIN, Line, earlier, uuid7
 
 TABLES = {
@@ -47,8 +47,7 @@ class _Stamped(msgspec.Struct, omit_defaults=True, gc=False):
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """What all calls of one request share. `floor` lies a dedupe window before `received_at`."""
 
     source: str
@@ -60,8 +59,8 @@ class Arrival:
     context: dict[str, Any] | None = None
     address: str | None = None
     """Of the client, as much of it as is to be kept."""
-    origin: str = ""
-    """The request in a few words, for dead letters."""
+    path: str = ""
+    """Where it was sent, for dead letters."""
 
 
 def lines(call: Call, kind: str | None, arrival: Arrival) -> list[Line]:
@@ -80,9 +79,9 @@ def lines(call: Call, kind: str | None, arrival: Arrival) -> list[Line]:
         values = call.traits
     if kind == "identify" and values is None and call.context:
         values = call.context.get("traits")
-    elif kind == "group":
+    elif kind == "group" and call.group_id is not None:
         _put_id(row, rescued, "group_id", "groupId", call.group_id)
-    elif kind == "alias":
+    elif kind == "alias" and call.previous_id is not None:
         _put_id(row, rescued, "previous_id", "previousId", call.previous_id)
     if isinstance(values, dict):
         flatten("", values, arrival.limits, row, rescued, "properties" if kind in {"page", "screen"} else "traits")
@@ -94,7 +93,7 @@ def _track(
 ) -> list[Line]:
     if not call.event:
         raise Malformed("not-a-record", "a `track` call names its `event` - at `$.event`")
-    table = column(call.event)
+    table = _event_tables.get(call.event) or _event_table(call.event)
     row["event"] = table
     row["event_text"] = call.event
     tracks = _line("tracks", identity, not_before, row, rescued, arrival)
@@ -105,6 +104,17 @@ def _track(
     return [tracks, _line(table, identity, not_before, row, rescued, arrival)]
 
 
+_event_tables: dict[str, str] = {}
+_MAX_REMEMBERED, _LONGEST_REMEMBERED = 10_000, 100
+
+
+def _event_table(event: str) -> str:
+    table = identifier(event)
+    if len(event) < _LONGEST_REMEMBERED and len(_event_tables) < _MAX_REMEMBERED:
+        _event_tables[event] = table
+    return table
+
+
 def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any], str, datetime]:
     """The columns that every kind has, what of them is rescued, the id, and since when copies may have come."""
     rescued: dict[str, Any] = {}
@@ -112,8 +122,9 @@ def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any
     happened = moment(own)
     if happened is None and own is not None:
         rescued["timestamp"] = own
-    sent = moment(call.sent_at if call.sent_at is not None else arrival.sent_at)
-    identity = _text(call.message_id)
+    said = call.sent_at if call.sent_at is not None else arrival.sent_at
+    sent = None if said is None else moment(said)
+    identity = call.message_id if type(call.message_id) is str and call.message_id else _text(call.message_id)
     if identity is None:  # no copy can have the same
         identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
     elif len(identity) > arrival.max_id_chars:
@@ -123,12 +134,18 @@ def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any
     else:
         not_before = arrival.floor if happened is None else max(arrival.floor, earlier(happened, OWN_TIME_MARGIN))
     row: dict[str, Any] = {"id": identity}
-    _put_id(row, rescued, "anonymous_id", "anonymousId", call.anonymous_id)
-    _put_id(row, rescued, "user_id", "userId", call.user_id)
+    if call.anonymous_id is not None:
+        _put_id(row, rescued, "anonymous_id", "anonymousId", call.anonymous_id)
+    if call.user_id is not None:
+        _put_id(row, rescued, "user_id", "userId", call.user_id)
     row["received_at"] = arrival.received_at
-    _put(row, "sent_at", sent)
-    _put(row, "original_timestamp", happened)
-    row["timestamp"] = corrected(happened, sent, arrival.received_at)
+    if sent is not None:
+        row["sent_at"] = sent
+    if happened is not None:
+        row["original_timestamp"] = happened
+    # With a time of the call beside that of the event (RudderStack's SDKs), the caller has named the latter.
+    named = None if call.original_timestamp is None or call.timestamp is None else moment(call.timestamp)
+    row["timestamp"] = named or corrected(happened, sent, arrival.received_at)
     if call.context:
         flatten("context_", call.context, arrival.limits, row, rescued, "context")
     if arrival.context:
@@ -150,9 +167,9 @@ def _put(row: dict[str, Any], name: str, value: Any) -> None:
 
 def _put_id(row: dict[str, Any], rescued: dict[str, Any], name: str, sent_as: str, value: Any) -> None:
     """An id is a text or a number in the JSON of some SDKs; anything else is kept aside."""
-    if value is None or value == "":
+    if value == "":
         return
-    text = _text(value)
+    text = value if type(value) is str else _text(value)
     if text is None or len(text) > 512:
         rescued[sent_as] = value
     else:
@@ -190,7 +207,7 @@ def dead_letter(bad: BadCall, arrival: Arrival) -> Line:
     data = {
         "reason": bad.error.reason,
         "detail": bad.error.detail,
-        "origin": arrival.origin,
+        "origin": f"HTTP {arrival.path[:100]}",
         "record_source": arrival.source,
         "bytes": base64.b64encode(bad.body).decode(),
     }
@@ -208,7 +225,7 @@ def records(
         try:
             if not isinstance(value, dict):
                 raise Malformed("not-a-record", "a record is an object")
-            identity = _text(value.get(id_field)) if id_field is not None else uuid7()
+            identity = _text(value.get(id_field)) if id_field is not None else ""
             if identity is None:
                 raise Malformed("not-a-record", f"the record has no {id_field}")
             if len(identity) > 512:
@@ -218,6 +235,13 @@ def records(
         except Malformed as error:
             yield BadCall(body, error)
         else:
-            floor = earlier(arrival.received_at, OWN_TIME_MARGIN) if id_field is None else arrival.floor
-            stamped = _Stamped(table, identity, arrival.received_at, floor, arrival.source, value)
-            yield Line(table, _encode(stamped) + b"\n", arrival.received_at, floor)
+            yield record(value, table, None if id_field is None else identity, arrival)
+
+
+def record(value: dict[str, Any], table: str, identity: str | None, arrival: Arrival) -> Line:
+    """One object as a record of a table, as it is; without an id it gets a new one, and no copy can have that."""
+    not_before = arrival.floor
+    if identity is None:
+        identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
+    stamped = _Stamped(table, identity, arrival.received_at, not_before, arrival.source, value)
+    return Line(table, _encode(stamped) + b"\n", arrival.received_at, not_before)

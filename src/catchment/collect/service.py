@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import uvloop
 
@@ -15,6 +16,7 @@ from catchment.collect.commit import GroupCommit
 from catchment.collect.config import CollectConfig
 from catchment.collect.handler import Handler
 from catchment.collect.http import Server
+from catchment.collect.tls import Certificate
 from catchment.errors import Abort
 from catchment.queues import Queue
 from catchment.service import Health, Stop
@@ -25,14 +27,17 @@ _LONGEST_DRAIN_S = 20.0
 
 
 class CollectService:
-    """The `collect` service of one project. `window` is the loader's dedupe window."""
+    """The `collect` service of one project, or one of its workers. `window` is the loader's dedupe window, `folder`
+    the project's, from which files are named."""
 
-    name = "collect"
-
-    def __init__(self, queue: Queue, config: CollectConfig, window: timedelta) -> None:
+    def __init__(
+        self, queue: Queue, config: CollectConfig, window: timedelta, folder: Path, name: str = "collect"
+    ) -> None:
         self._queue = queue
         self._config = config
         self._window = window
+        self._folder = folder
+        self.name = name
         self._address: str | None = None
         self._commit: GroupCommit | None = None
 
@@ -44,12 +49,19 @@ class CollectService:
 
     def run(self, stop: Stop) -> None:
         """See `Service`. Closes nothing that it was given."""
+        certificate = self._certificate()
         with _listen(self._config) as listening:
-            uvloop.run(self._serve(listening, stop))
+            uvloop.run(self._serve(listening, certificate, stop))
 
-    async def _serve(self, listening: socket.socket, stop: Stop) -> None:
+    def _certificate(self) -> Certificate | None:
+        config = self._config
+        if config.tls_certificate is None or config.tls_key is None:
+            return None
+        return Certificate(self._folder / config.tls_certificate, self._folder / config.tls_key)
+
+    async def _serve(self, listening: socket.socket, certificate: Certificate | None, stop: Stop) -> None:
         loop = asyncio.get_running_loop()
-        self._commit = commit = GroupCommit(self._queue, loop.call_soon_threadsafe)
+        self._commit = commit = GroupCommit(self._queue, loop.call_soon, loop.call_soon_threadsafe)
         handler = Handler(self._config, self._window, is_ready=lambda: not commit.trouble)
         server = Server(self._config, handler, commit)
         committing = stop.start("commit", commit.run)
@@ -60,12 +72,15 @@ class CollectService:
                 loop.call_soon_threadsafe(draining.set)
 
         stop.on_drain(drain)
-        listener = await loop.create_server(server.connect, sock=listening, backlog=_BACKLOG)
-        self._address = _url(listening)
+        context = certificate.context if certificate else None
+        listener = await loop.create_server(server.connect, sock=listening, backlog=_BACKLOG, ssl=context)
+        self._address = _url(listening, "https" if certificate else "http")
         try:
             while not draining.is_set():
                 await _wait(draining, _TICK_S)
                 _keep(server, commit)
+                if certificate:
+                    certificate.refresh()
         finally:
             self._address = None
             listener.close()
@@ -118,6 +133,8 @@ def _listen(config: CollectConfig) -> socket.socket:
         raise Abort(f"[collect] listen: {config.listen}: {error.strerror}", "an address of this machine") from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if config.workers > 1:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)
     except OSError as error:
         listening.close()
@@ -129,6 +146,6 @@ def _listen(config: CollectConfig) -> socket.socket:
     return listening
 
 
-def _url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, scheme: str) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
