@@ -29,7 +29,7 @@ _due = attrgetter("at")
 def history(seed: int, until: datetime, days: int = DAYS) -> Iterator[Call]:
     """What happened from midnight of the day `days` before `until` up to `until`, in order of time.
 
-    `until` has a zone; days are UTC's. With the default of half a year it is about 80,000 calls. The same arguments
+    `until` has a zone; days are UTC's. With the default of half a year it is about 90,000 calls. The same arguments
     give the same calls. A later `until` with as many `days` more, so that the first day is the same, gives the same
     calls and those since, among them replies to the chats that were waiting before.
     """
