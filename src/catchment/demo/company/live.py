@@ -24,6 +24,11 @@ def live(seed: int, since: datetime, days: int = DAYS) -> Iterator[Call]:
     story = Story(seed, since, days)
     for _ in story.history():
         pass
+    return following(story)
+
+
+def following(story: Story) -> Iterator[Call]:
+    """As `live`, after a story whose history has been told to its end."""
     story.rng.seed(f"{story.namespace} live {stamp(story.until)}")
     story.sdk.begin(f"{story.namespace} live {stamp(story.until)}")
     return _merged(story)
