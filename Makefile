@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_ARGS ?= flights
+DEMO_ARGS ?= company
 ONLY ?=
 PYTEST_ARGS ?=
 
@@ -29,7 +29,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 
 dev: $(VENV)/.dev $(VENV)/.demo
 
-demo: $(VENV)/.demo
+demo: $(VENV)/$(if $(findstring flights,$(DEMO_ARGS)),.demo,.core)
 	$(BIN)/catchment demo $(DEMO_ARGS)
 
 lint: $(VENV)/.dev

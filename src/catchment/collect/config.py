@@ -153,6 +153,13 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
             " know the usual ones.",
         ),
     ] = ""
+    try_page: Annotated[
+        bool,
+        Meta(
+            description="Answer `GET /` with a page whose buttons send events with the first source's key: to try"
+            " things out, not for production."
+        ),
+    ] = False
     trusted_proxies: Annotated[
         list[Annotated[str, Meta(extra={"check": _check_network})]],
         Meta(description="Addresses of proxies in front whose `X-Forwarded-For` is believed."),

@@ -25,6 +25,7 @@ from catchment.collect.pixel import call_of
 from catchment.collect.rates import Rates
 from catchment.collect.rows import Arrival, dead_letter, lines, record, records
 from catchment.collect.sdk_settings import rudder_settings, segment_settings
+from catchment.collect.try_page import try_page
 from catchment.collect.webhooks import delivery_id, event_name, is_genuine
 from catchment.errors import Malformed
 from catchment.record import Line, check_table, earlier
@@ -100,6 +101,7 @@ class Handler:
     _proxies: Proxies = field(init=False)
     _key_rates: Rates = field(init=False)
     _address_rates: Rates = field(init=False)
+    _try_page: bytes | None = field(init=False)
 
     def __post_init__(self) -> None:
         for name, source in self.config.sources.items():
@@ -110,6 +112,7 @@ class Handler:
         self._proxies = Proxies(self.config.trusted_proxies)
         self._key_rates = Rates(self.config.events_per_s)
         self._address_rates = Rates(self.config.requests_per_s)
+        self._try_page = try_page(self.config) if self.config.try_page and self._sources else None
 
     def __call__(self, request: Request) -> Answer:
         """The answer to one request. Raises nothing for whatever the request may be."""
@@ -306,6 +309,8 @@ class Handler:
             return Answer(answers.answer(200, b'{"ready":true}', cors))
         if path == "/v1/pixel":
             return self._pixel(request, query, cors)
+        if path == "/" and self._try_page is not None:
+            return Answer(self._try_page)
         if path.startswith("/v1/projects/") and path.endswith("/settings"):
             named = unquote(path.removeprefix("/v1/projects/").removesuffix("/settings"))
             self._source(named)

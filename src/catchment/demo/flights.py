@@ -7,21 +7,19 @@ own, in a project that is left behind to be played with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from catchment import presence
-from catchment.archives import Archive
 from catchment.config import PROJECT_FILE, Project, load_project
 from catchment.demo.data import Dataset, lay_out, package_folder
 from catchment.demo.processes import Up, send_arguments, sending
+from catchment.demo.project import Borrowed, is_of_an_earlier_run
 from catchment.demo.sabotage import Saboteur, Sight
 from catchment.demo.screen import Screen
-from catchment.errors import Abort, Retry, UsageError
+from catchment.errors import Abort, Retry
 from catchment.warehouses import Warehouse
 
 FOLDER = "flights-demo"
@@ -32,19 +30,6 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOK_S = 0.05
 _PATIENCE_S = 120.0
 """Without any row more in the warehouse."""
-
-
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """What the demo has from the command line, which puts the parts of a project together."""
-
-    make_project: Callable[[Path], None]
-    warehouse: Callable[[Project], AbstractContextManager[Warehouse]]
-    running_warehouse: Callable[[Path], Warehouse | None]
-    unloaded_batches: Callable[[Archive, Warehouse], int]
-    is_loaded: Callable[[Project], bool]
-    drawn: Callable[[Warehouse, str, int | None], Iterator[str]]
-    """A query's answer as a table, as wide as that."""
 
 
 def run(folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
@@ -79,13 +64,10 @@ def run(folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
 
 def _make(folder: Path, borrowed: Borrowed) -> bool:
     """Make the project, or take the one of an earlier run; whether it is new."""
-    file = folder / PROJECT_FILE
-    if file.is_file() and file.read_text().startswith(MARK):
-        pid = presence.holder(folder.absolute() / ".catchment" / presence.UP_LOCK)
-        if pid is not None:
-            raise UsageError(f"`catchment up` runs in {folder} already (pid {pid})", "stop it first, or --dir DIR")
+    if is_of_an_earlier_run(folder, MARK):
         return False
     borrowed.make_project(folder)
+    file = folder / PROJECT_FILE
     file.write_text(MARK + file.read_text())
     return True
 

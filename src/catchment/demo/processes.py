@@ -47,12 +47,12 @@ class Up:
             )
         os.close(read)
 
-    def wait_ready(self) -> ServiceState:
-        """The warehouse process, ready. Raises `Abort` when it does not get there."""
+    def wait_ready(self, name: str = "load") -> ServiceState:
+        """The service, ready; by default the warehouse process. Raises `Abort` when it does not get there."""
         give_up_s = time.monotonic() + START_PATIENCE_S
         while True:
             self.check()
-            state = self.warehouse_process()
+            state = self.ready(name)
             if state is not None:
                 return state
             if time.monotonic() > give_up_s:
@@ -61,13 +61,21 @@ class Up:
 
     def warehouse_process(self) -> ServiceState | None:
         """The process that loads, while it is ready."""
-        state = presence.service(self._runtime, "load")
+        return self.ready("load")
+
+    def ready(self, name: str) -> ServiceState | None:
+        """The service, while it is ready."""
+        state = presence.service(self._runtime, name)
         return state if state is not None and state.state == "ready" else None
 
     def check(self) -> None:
         """Raise `Abort` if it has ended."""
         if self._popen.poll() is not None:
             raise Abort(f"`catchment up` ended with exit code {self._popen.returncode}; it said:\n{self._tail()}")
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
 
     def wait(self) -> None:
         """Until it ends."""

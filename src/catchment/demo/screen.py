@@ -67,16 +67,20 @@ class Screen:
 
     def progress(self, done: int, of: int) -> None:
         """How many rows are loaded; drawn over at the next call."""
+        filled = min(_BAR, _BAR * done // max(of, 1))
+        self.status(f"{'█' * filled}{'░' * (_BAR - filled)} {done:,} of {of:,} rows loaded")
+
+    def status(self, text: str) -> None:
+        """A line that the next one is drawn over. Nothing where no terminal is."""
         if not self._is_terminal or time.monotonic() - self._drawn_s < _REDRAW_S:
             return
         self._drawn_s = time.monotonic()
-        filled = min(_BAR, _BAR * done // max(of, 1))
-        sys.stdout.write(f"\r\x1b[K  {'█' * filled}{'░' * (_BAR - filled)} {done:,} of {of:,} rows loaded")
+        sys.stdout.write(f"\r\x1b[K  {text}")
         sys.stdout.flush()
         self._has_bar = True
 
     def clear_progress(self) -> None:
-        """Take the line of `progress` away."""
+        """Take the line of `progress` or `status` away."""
         if self._has_bar:
             sys.stdout.write("\r\x1b[K")
             self._has_bar = False
