@@ -108,6 +108,15 @@ def compress(plain: bytes) -> bytes:
     return _codecs.compress(plain)
 
 
+def plain_size(frame: bytes | memoryview) -> int:
+    """How many bytes a frame says it expands to; more than any may where it does not say. Raises as `decompress`."""
+    try:
+        size = zstandard.get_frame_parameters(frame).content_size
+    except zstandard.ZstdError as error:
+        raise Malformed("broken-frame", str(error)) from None
+    return MAX_FRAME_BYTES + 1 if size == zstandard.CONTENTSIZE_UNKNOWN else size
+
+
 def decompress(frame: bytes | memoryview) -> bytes:
     """The bytes of exactly one zstd frame, whole. Raises `Malformed` (broken-frame, oversized)."""
     try:

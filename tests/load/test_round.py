@@ -25,7 +25,7 @@ from catchment.load.round import (
     merge,
     read_parts,
 )
-from catchment.pack import Pack, build, read, read_file
+from catchment.pack import MAX_PLAIN_BYTES, Pack, build, plain_size, read, read_file
 from catchment.queues import Delivery, Message
 from catchment.record import DEAD_LETTERS, Line
 from tests.load.loading import T0, event, packed, stamped
@@ -266,6 +266,16 @@ def test_small_packs_become_one_and_large_ones_stay() -> None:
     assert merged[1].pack.plain() == b"".join(each.pack.plain() for each in small)
     [again] = read(merged[1].pack.raw)
     assert again.plain() == merged[1].pack.plain()
+
+
+def test_few_large_records_are_not_joined_beyond_what_a_reader_takes() -> None:
+    """A hundred of a megabyte each would be one frame that nobody opens."""
+    large = [held(stamped(str(n), b'{"text":"%b"}' % (b"x" * 900_000))) for n in range(100)]
+    few = [held(stamped(str(n))) for n in range(100, 103)]
+    merged = merge("web.event", [*large, *few])
+    assert rows_of(merged) == [1] * 99 + [4]
+    assert all(plain_size(each.pack.frame) <= MAX_PLAIN_BYTES for each in merged)
+    assert b"".join(each.pack.plain() for each in merged) == b"".join(e.pack.plain() for e in [*large, *few])
 
 
 def test_a_lone_small_pack_stays_as_it_is() -> None:

@@ -20,6 +20,7 @@ from catchment.load.letters import dead_message
 from catchment.load.plain import stamp_of, stamped
 from catchment.pack import (
     FORMAT_VERSION,
+    MAX_PLAIN_BYTES,
     Header,
     Pack,
     assemble,
@@ -30,6 +31,7 @@ from catchment.pack import (
     decompress,
     is_late,
     is_packed,
+    plain_size,
     read,
 )
 from catchment.queues import Delivery, Message
@@ -189,17 +191,25 @@ def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, 
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:
-    """The same records with small packs joined: a frame of a few rows costs as much to open as one of many."""
+    """The same records with small packs joined: a frame of a few rows costs as much to open as one of many. Not of a
+    few large ones: no frame may become larger than a builder makes it, or nobody could read it."""
     merged: list[Held] = []
     small: list[Held] = []
+    rows = size = 0
     for each in held:
-        if each.pack.header.count >= SMALL_PACK_RECORDS:
+        its_size = plain_size(each.pack.frame)
+        if each.pack.header.count >= SMALL_PACK_RECORDS or its_size > MAX_PLAIN_BYTES:
             merged.append(each)
             continue
-        small.append(each)
-        if sum(e.pack.header.count for e in small) >= OWN_FILE_ROWS:
+        if small and size + its_size > MAX_PLAIN_BYTES:
             merged.append(_join(table, small))
-            small = []
+            small, rows, size = [], 0, 0
+        small.append(each)
+        rows += each.pack.header.count
+        size += its_size
+        if rows >= OWN_FILE_ROWS:
+            merged.append(_join(table, small))
+            small, rows, size = [], 0, 0
     if small:
         merged.append(_join(table, small))
     return merged
