@@ -274,3 +274,23 @@ def test_the_module_is_the_command() -> None:
     )
     assert ended.stdout.startswith("catchment 0.")
     assert summary(cli.cli) != ""
+
+
+def test_a_thread_that_cannot_be_waited_for_does_not_abort_the_end() -> None:
+    """It is inside DuckDB when the interpreter would be taken down around it, which ends with a signal."""
+    code = """
+import atexit, contextlib, threading, time, duckdb
+from catchment.cli.exits import leave
+def work():
+    connection = duckdb.connect()
+    while True:
+        with contextlib.suppress(BaseException):
+            connection.execute("SELECT count(*) FROM range(2_000_000) t(n) WHERE n % 7 = 3").fetchall()
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+atexit.register(print, "told")
+time.sleep(0.5)
+leave(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "told\n")

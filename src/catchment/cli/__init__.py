@@ -15,14 +15,14 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from catchment import __version__
-from catchment.cli.exits import ExitCode, code_of, explain, explain_unexpected, is_reader_gone, mute_stdout
+from catchment.cli.exits import ExitCode, code_of, explain, explain_unexpected, is_reader_gone, leave, mute_stdout
 from catchment.errors import CatchmentError
 
 COMPLETE_VARIABLE = "_CATCHMENT_COMPLETE"
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("catchment.cli.init:init", "Make an empty project."),
-    "demo": ("catchment.cli.demo:demo", "See it work on real data."),
+    "demo": ("catchment.cli.demo:demo", "See it work."),
     "up": ("catchment.cli.up:up", "Run everything, embedded."),
     "run": ("catchment.cli.run:run", "Run one or more services in this process."),
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),
@@ -96,7 +96,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The command `catchment`."""
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

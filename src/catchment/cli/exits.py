@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import select
 import sys
+import threading
 from enum import IntEnum
+from typing import NoReturn
 
 import click
 
@@ -26,6 +30,21 @@ class ExitCode(IntEnum):
     NOT_WELL = 3
     INTERRUPTED = 130
     READER_GONE = 141
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A thread that a stop could not wait for may be inside DuckDB still: taking the interpreter down
+    around it would abort with a signal, as if something had failed."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+    if threading.active_count() > 1:
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def code_of(error: CatchmentError) -> ExitCode:
