@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ import psutil
 import pytest
 
 from catchment.testing.content import rows
-from tests.crash.running import PATIENCE_S, Running, make_project, opened_warehouse, until
+from tests.crash.running import PATIENCE_S, REPOSITORY, Running, make_project, opened_warehouse, until
 
 KEY = "the-key"
 EVENTS = 20_000
@@ -69,6 +70,9 @@ class Collecting(Running):
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def connect_raw(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def is_collecting(self) -> bool:
         with socket.socket() as probe:
@@ -198,6 +202,23 @@ def test_another_port_can_be_asked_for(tmp_path: Path) -> None:
     )
     try:
         until(made.is_collecting, "the collector")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        made.close()
+
+
+def test_connections_are_not_bounded_by_what_a_system_begins_with(tmp_path: Path) -> None:
+    made = Collecting(tmp_path / "project", "max_connections = 3000\n")
+    command = f"ulimit -S -n 256; exec {sys.executable} -m catchment run -p {made.folder} collect"
+    process = subprocess.Popen(["sh", "-c", command], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    try:
+        until(made.is_collecting, "the collector")
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(made.connect_raw()) for _ in range(600)]
+            for each in sockets:
+                each.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+                assert each.recv(100).startswith(b"HTTP/1.1 200")
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) == 0

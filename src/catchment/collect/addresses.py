@@ -23,7 +23,7 @@ class Proxies:
             return peer
         client = peer
         for each in reversed(forwarded_for.split(",")):
-            address = _parsed(each.strip())
+            address = parsed(each.strip())
             if address is None:
                 break
             client = str(address)
@@ -32,12 +32,13 @@ class Proxies:
         return client
 
     def _trusts(self, address: str) -> bool:
-        found = _parsed(address)
+        found = parsed(address)
         return found is not None and any(found in network for network in self._trusted)
 
 
 @lru_cache(maxsize=10_000)
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """An address as people and proxies write it; None for anything else."""
     text = text.partition("%")[0]
     if text.startswith("[") and "]" in text:
         text = text[1 : text.index("]")]
@@ -52,7 +53,7 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 def kept(address: str, how: Literal["full", "truncated", "none"]) -> str | None:
     """As much of an address as is to be kept; None for nothing."""
-    found = None if how == "none" else _parsed(address)
+    found = None if how == "none" else parsed(address)
     if found is None or how == "full":
         return None if found is None else str(found)
     bits = 24 if isinstance(found, IPv4Address) else 48

@@ -15,6 +15,16 @@ PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c0
 """A transparent GIF of one pixel."""
 
 
+class Refused(Exception):
+    """An answer other than 200, at once."""
+
+    def __init__(self, status: int, message: str, headers: bytes = b"") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+
 def answer(status: int, body: bytes, headers: bytes = b"", content_type: bytes = b"application/json") -> bytes:
     """A whole response. `headers` are lines, each with its end."""
     return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (

@@ -76,9 +76,13 @@ class Calls(msgspec.Struct, gc=False):
     context: Object | None = None
     write_key: str | None = None
     texts: list[bytes] | None = None
+    is_changed: bool = False
+    """The good calls are no longer what was sent: what was taken out of them must not be kept elsewhere."""
 
     def text(self, at: int) -> bytes:
-        """The good call at this place, as it was sent."""
+        """The good call at this place, as it was sent, or as it is now."""
+        if self.is_changed:
+            return msgspec.json.encode(self.good[at])
         if self.texts is None:
             self.texts = list(map(bytes, _read_raw(self.body).batch))
         return self.texts[at]

@@ -65,6 +65,15 @@ def _check_webhook(name: str) -> None:
         raise ValueError("must be a name of small letters, digits and _")
 
 
+def _check_path(path: str) -> None:
+    first, *rest = path.split(".")
+    if first not in FIELDS or not all(rest) or (not rest and first in {"properties", "context"}):
+        raise ValueError("must name a field as clients send it", "such as traits.email, context.ip or userId")
+
+
+FIELDS = ("userId", "anonymousId", "groupId", "previousId", "properties", "traits", "context")
+"""What drop and mask may name, or something below it."""
+FieldPath = Annotated[str, Meta(extra={"check": _check_path})]
 TableName = Annotated[str, Meta(extra={"check": _check_table_name})]
 WebhookName = Annotated[str, Meta(extra={"check": _check_webhook})]
 SchemaName = Annotated[str, Meta(extra={"check": _check_schema})]
@@ -96,6 +105,33 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
             " or a site's /48 (IPv6)."
         ),
     ] = "truncated"
+
+    do_not_track: Annotated[
+        Literal["ignore", "anonymous", "drop"],
+        Meta(
+            description="What becomes of the events of a browser that asks not to be tracked (Global Privacy Control,"
+            " Do-Not-Track): `anonymous` keeps them without ids, traits and address, `drop` keeps nothing."
+        ),
+    ] = "ignore"
+    drop: Annotated[
+        list[FieldPath],
+        Meta(description="Fields that are never kept, such as `traits.email` or `context.page.search`."),
+    ] = []
+    mask: Annotated[
+        list[FieldPath],
+        Meta(description="Fields of which a hash is kept: equal values stay equal, and nobody reads them."),
+    ] = []
+    bots: Annotated[
+        list[Annotated[str, Meta(min_length=2)]],
+        Meta(
+            description="Parts of a browser's name by which a bot is told, besides the usual ones: its events have"
+            " `context_is_bot`."
+        ),
+    ] = []
+    internal: Annotated[
+        list[Annotated[str, Meta(extra={"check": _check_network})]],
+        Meta(description="Networks of the company's own people: their events have `context_is_internal`."),
+    ] = []
 
     @property
     def keys(self) -> list[str]:

@@ -7,7 +7,6 @@ who sends nothing but one bad event is told so, and even that is kept.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,11 +16,15 @@ import msgspec
 
 from catchment.collect import answers
 from catchment.collect.addresses import Proxies, kept
-from catchment.collect.calls import KINDS, BadCall, Calls, check_count, check_values, read_any, read_batch, read_call
+from catchment.collect.answers import Refused
+from catchment.collect.bodies import unpacked
+from catchment.collect.bodies import values as values_of
+from catchment.collect.calls import KINDS, BadCall, Calls, check_count, read_any, read_batch, read_call
 from catchment.collect.config import CollectConfig, SourceConfig
 from catchment.collect.flatten import Limits
 from catchment.collect.keys import key_of
 from catchment.collect.pixel import call_of
+from catchment.collect.privacy import Privacy
 from catchment.collect.rates import Rates
 from catchment.collect.rows import Arrival, dead_letter, lines, record, records
 from catchment.collect.sdk_settings import rudder_settings, segment_settings
@@ -36,9 +39,6 @@ _KEPT_BY_BROWSERS = b"cache-control: public, max-age=300, stale-if-error=604800\
 _BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
 _RECORDS = "/v1/records/"
 _WEBHOOK = "/v1/webhook/"
-_GZIP_MAGIC = b"\x1f\x8b"
-_MAX_GZIP_MEMBERS = 100
-"""Compressed files, one behind the other, are one file."""
 _ABSOLUTE = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
 """How a target begins that is written for a proxy."""
 
@@ -70,21 +70,12 @@ class Answer(msgspec.Struct, gc=False):
     rejected: int = 0
 
 
-class Refused(Exception):
-    """An answer other than 200, at once."""
-
-    def __init__(self, status: int, message: str, headers: bytes = b"") -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     name: str
     config: SourceConfig
     origins: frozenset[bytes]
+    privacy: Privacy
 
 
 @dataclass(slots=True)
@@ -105,7 +96,8 @@ class Handler:
 
     def __post_init__(self) -> None:
         for name, source in self.config.sources.items():
-            made = _Source(name, source, frozenset(origin.encode() for origin in source.origins))
+            origins = frozenset(origin.encode() for origin in source.origins)
+            made = _Source(name, source, origins, Privacy(name, source))
             self._sources.update(dict.fromkeys(source.keys, made))
         self._kinds = _paths()
         self._limits = Limits(self.config.max_depth, self.config.max_properties, self.config.max_string_chars)
@@ -158,13 +150,13 @@ class Handler:
         client = self._client(request)
         self._limit(self._address_rates, client, 1, request)
         key = key_of(request.headers, query)
-        body = self._plain(request)
+        body = self._unpacked(request)
         source = self._source(key) if key is not None else None
         values: list[object] = []
         try:
             calls = self._read(kind, body)
             if kind is None:
-                values = _values(body)
+                values = values_of(body)
                 check_count(len(values), self.config.max_batch_events)
         except Malformed as error:
             if source is None:
@@ -175,7 +167,10 @@ class Handler:
         if source.origins:
             self._check_origin(source, request)
         self._limit(self._key_rates, source.name, len(values) + len(calls.good) + len(calls.bad), request)
-        arrival = self._arrival(source.name, source.config, request, path, client, calls)
+        if source.privacy.is_dropped(request.headers):
+            return Answer(answers.answer(200, b'{"success":true}', cors))
+        source.privacy.apply(calls, request.headers, client if _is_browser(request) else None)
+        arrival = self._arrival(source.name, source, request, path, client, calls)
         if kind is None:
             return self._records(path.removeprefix(_RECORDS), values, query.get("id"), source, arrival, cors)
         return self._file(calls, None if kind == "batch" else kind, arrival, cors)
@@ -220,14 +215,13 @@ class Handler:
         """A request of somebody we know that cannot be read: a dead letter."""
         self._check_origin(source, request)
         self._limit(self._key_rates, source.name, 1, request)
-        letter = dead_letter(bad, self._arrival(source.name, source.config, request, path, client, Calls(b"", [], [])))
+        letter = dead_letter(bad, self._arrival(source.name, source, request, path, client, Calls(b"", [], [])))
         response = answers.failure(_status(bad.error), bad.error.detail, cors, reason=bad.error.reason)
         return Answer(response, [letter], cors, rejected=1)
 
     def _arrival(
-        self, name: str, config: SourceConfig | None, request: Request, path: str, client: str, calls: Calls
+        self, name: str, source: _Source | None, request: Request, path: str, client: str, calls: Calls
     ) -> Arrival:
-        from_browser = b"origin" in request.headers or b"referer" in request.headers
         return Arrival(
             source=name,
             received_at=request.received_at,
@@ -236,8 +230,7 @@ class Handler:
             max_id_chars=self.config.max_id_chars,
             sent_at=calls.sent_at,
             context=calls.context,
-            # Of a server that speaks for its users the address tells nothing about them.
-            address=kept(client, config.ip) if config is not None and from_browser else None,
+            address=_kept_address(source, request, client),
             path=path,
         )
 
@@ -281,7 +274,7 @@ class Handler:
         if not is_genuine(webhook, request.headers, query, request.body, request.received_at):
             raise Refused(401, "the secret or the signature is not that of this webhook")
         arrival = self._arrival(f"webhook.{name}", None, request, path, client, Calls(b"", [], []))
-        body = self._plain(request)
+        body = self._unpacked(request)
         try:
             payload = read_any(body)
             if not isinstance(payload, dict):
@@ -334,8 +327,12 @@ class Handler:
             calls = read_call(body)
         except Malformed as error:
             return self._kept(BadCall(body, error), source, request, "/v1/pixel", client, cors)
-        arrival = self._arrival(source.name, source.config, request, "/v1/pixel", client, calls)
-        filed = self._file(calls, calls.good[0].type or "track", arrival, cors)
+        kind = calls.good[0].type or "track"
+        if source.privacy.is_dropped(request.headers):
+            calls.good.clear()
+        source.privacy.apply(calls, request.headers, client)
+        arrival = self._arrival(source.name, source, request, "/v1/pixel", client, calls)
+        filed = self._file(calls, kind, arrival, cors)
         if filed.response.startswith(b"HTTP/1.1 200"):
             headers = cors + b"cache-control: no-store\r\n"
             filed.response = answers.answer(200, answers.PIXEL, headers, b"image/gif")
@@ -364,34 +361,25 @@ class Handler:
             return request.peer
         return self._proxies.client(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
+    def _unpacked(self, request: Request) -> bytes:
+        encoding = request.headers.get(b"content-encoding", b"")
+        return unpacked(request.body, encoding, self.config.max_plain_bytes)
+
     def _limit(self, rates: Rates, name: str, tokens: int, request: Request) -> None:
         wait_s = rates.wait_s(name, tokens, request.clock_s)
         if wait_s > 0:
             raise Refused(429, "too much at once; come again later", answers.retry_after(wait_s))
 
-    def _plain(self, request: Request) -> bytes:
-        """The body, decompressed: also where nothing says that it is compressed."""
-        body = request.body
-        encoding = request.headers.get(b"content-encoding", b"").strip().lower()
-        if not (body.startswith(_GZIP_MAGIC) or encoding in {b"gzip", b"x-gzip", b"deflate"}):
-            if encoding not in {b"", b"identity"}:
-                raise Refused(415, "only gzip and deflate are understood", b"accept-encoding: gzip, deflate\r\n")
-            return body
-        plain = b""
-        for _ in range(_MAX_GZIP_MEMBERS):
-            unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, as its header says
-            try:
-                plain += unpacker.decompress(body, self.config.max_plain_bytes + 1 - len(plain))
-            except zlib.error as error:
-                raise Refused(400, f"the body cannot be decompressed: {error}") from None
-            if len(plain) > self.config.max_plain_bytes:
-                raise Refused(413, f"the body expands beyond {self.config.max_plain_bytes:,} bytes")
-            if not unpacker.eof:
-                raise Refused(400, "the body cannot be decompressed: it is cut short")
-            body = unpacker.unused_data
-            if not body.startswith(_GZIP_MAGIC):
-                return plain
-        raise Refused(413, f"the body is more than {_MAX_GZIP_MEMBERS} compressed files")
+
+def _kept_address(source: _Source | None, request: Request, client: str) -> str | None:
+    # Of a server that speaks for its users the address tells nothing about them.
+    if source is None or not _is_browser(request) or not source.privacy.keeps_address(request.headers):
+        return None
+    return kept(client, source.config.ip)
+
+
+def _is_browser(request: Request) -> bool:
+    return b"origin" in request.headers or b"referer" in request.headers
 
 
 def _paths() -> dict[str, str]:
@@ -412,13 +400,3 @@ def _query(text: str) -> dict[str, str]:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)) if text else {}
     except ValueError:
         raise Refused(400, "a query may have 1,000 fields") from None
-
-
-def _values(body: bytes) -> list[object]:
-    """The values of a JSON array, of NDJSON, or the one value that the body is."""
-    check_values(body)
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > 1 and lines[0].rstrip().endswith((b"}", b"]")):
-        return [read_any(line) for line in lines]
-    value = read_any(body)
-    return value if isinstance(value, list) else [value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import threading
 from datetime import timedelta
@@ -22,6 +23,7 @@ from catchment.queues import Queue
 from catchment.service import Health, Stop
 
 _BACKLOG = 4_096
+_OTHER_DESCRIPTORS = 200
 _TICK_S = 0.5
 _LONGEST_DRAIN_S = 20.0
 
@@ -50,6 +52,7 @@ class CollectService:
     def run(self, stop: Stop) -> None:
         """See `Service`. Closes nothing that it was given."""
         certificate = self._certificate()
+        _allow_descriptors(self._config.max_connections)
         with _listen(self._config) as listening:
             uvloop.run(self._serve(listening, certificate, stop))
 
@@ -116,6 +119,17 @@ async def _until_empty(server: Server, within_s: float) -> None:
     while server.connections and loop.time() < deadline_s:
         await asyncio.sleep(0.02)
         server.close_late()
+
+
+def _allow_descriptors(connections: int) -> None:
+    """As many open files as connections want, as far as we may: many systems begin with 1,024, and a flood of that
+    many would shut everybody out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _join(thread: threading.Thread) -> None:
