@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -205,6 +205,17 @@ def check_table(table: str) -> None:
         raise Malformed("bad-table", f"{table[:200]!r} is not schema.table in lower case - at `$.table`")
     if table.startswith(_RESERVED) and table not in {DEAD_LETTERS, CORRECTIONS}:
         raise Malformed("bad-table", f"{table} is Catchment's own - at `$.table`")
+
+
+def _check_table_setting(table: str) -> None:
+    try:
+        check_table(table)
+    except Malformed:
+        raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
+
+
+TableName = Annotated[str, msgspec.Meta(extra={"check": _check_table_setting})]
+"""A table's name as a setting of a project file."""
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):

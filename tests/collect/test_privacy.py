@@ -64,6 +64,50 @@ def test_what_a_batch_says_of_all_its_calls_is_cleaned_as_well() -> None:
     assert "context_ip" not in row
 
 
+def test_traits_are_traits_within_the_context_too() -> None:
+    """RudderStack's SDKs put them there, and `identifies` takes them from there."""
+    collect = source(drop=["traits.email"])
+    asked = post(collect, "/v1/identify", {"userId": "u", "context": {"traits": {"email": "a@b.c", "plan": "pro"}}})
+    [row] = asked.rows("app.identifies")
+    assert (row["plan"], row["context_traits_plan"]) == ("pro", "pro")
+    assert b"a@b.c" not in asked.answer.lines[0].text
+
+
+def test_an_anonymous_batch_says_nothing_of_its_sender() -> None:
+    collect = source(do_not_track="anonymous")
+    context = {"ip": "192.0.2.7", "traits": {"email": "a@b.c"}, "locale": "de"}
+    body = {"batch": [{"type": "page", "messageId": "m", "userId": "u"}, {"type": "nonsense", "userId": "u-bad"}]}
+    asked = post(collect, "/v1/batch", body | {"context": context}, DNT="1")
+    [row] = asked.rows("app.pages")
+    assert row["context_locale"] == "de"
+    assert not {"user_id", "context_ip", "context_traits_email"} & row.keys()
+    [letter] = asked.rows(DEAD_LETTERS)
+    assert b"u-bad" not in base64.b64decode(letter["bytes"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"event": 7, "traits": {"email": "a@b.c"}, "n": 1},
+        {"batch": [{"event": 7, "traits": {"email": "a@b.c"}, "n": 1}, {"type": "page", "messageId": "m"}]},
+        {"batch": 7, "traits": {"email": "a@b.c"}, "n": 1},
+        [{"event": 7, "context": {"traits": {"email": "a@b.c"}}, "n": 1}],
+    ],
+)
+def test_what_is_json_and_no_call_keeps_no_more_either(body: Any) -> None:
+    path = "/v1/batch" if "batch" in body or isinstance(body, list) else "/v1/track"
+    asked = post(source(drop=["traits.email"]), path, body)
+    [letter] = asked.rows(DEAD_LETTERS)
+    kept = base64.b64decode(letter["bytes"])
+    assert b"a@b.c" not in kept
+    assert b'"n":1' in kept
+
+
+def test_what_is_to_be_dropped_is_not_kept_for_being_unreadable() -> None:
+    asked = post(source(do_not_track="drop"), "/v1/track", b"{", Sec_GPC="1")
+    assert (asked.status, asked.records) == (400, [])
+
+
 def test_a_dead_letter_keeps_no_more() -> None:
     collect = source(drop=["properties.secret"])
     asked = batch(collect, [{"type": "track", "messageId": "m", "properties": {"secret": "s3cret", "n": 1}}])
@@ -106,6 +150,12 @@ def test_bots_are_flagged_and_kept(agent: str, is_bot: bool | None) -> None:
 
 def test_bots_of_ones_own() -> None:
     assert identified(source(bots=["Probe"]), Origin="https://x.example", User_Agent="our-probe/1")["context_is_bot"]
+
+
+def test_a_bot_that_a_batch_names_once() -> None:
+    context = {"userAgent": "Googlebot"}
+    [row] = batch(source(), [{"type": "page", "messageId": "m"}], context=context).rows("app.pages")
+    assert row["context_is_bot"] is True
 
 
 def test_a_servers_own_name_makes_no_bot() -> None:

@@ -79,6 +79,18 @@ class Collecting(Running):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+@contextlib.contextmanager
+def alone(made: Collecting, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While this process, which is no child of `up`, collects; it stops in order at the end."""
+    try:
+        until(made.is_collecting, "the collector")
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        made.close()
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Collecting]:
     made = Collecting(tmp_path / "project")
@@ -200,29 +212,19 @@ def test_another_port_can_be_asked_for(tmp_path: Path) -> None:
     process = made._start(
         "-m", "catchment", "run", "-p", str(made.folder), "--collect-port", str(made.port), "collect"
     )
-    try:
-        until(made.is_collecting, "the collector")
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-        made.close()
+    with alone(made, process):
+        assert made.is_collecting()
 
 
 def test_connections_are_not_bounded_by_what_a_system_begins_with(tmp_path: Path) -> None:
     made = Collecting(tmp_path / "project", "max_connections = 3000\n")
     command = f"ulimit -S -n 256; exec {sys.executable} -m catchment run -p {made.folder} collect"
     process = subprocess.Popen(["sh", "-c", command], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    try:
-        until(made.is_collecting, "the collector")
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(made.connect_raw()) for _ in range(600)]
-            for each in sockets:
-                each.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
-                assert each.recv(100).startswith(b"HTTP/1.1 200")
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-        made.close()
+    with alone(made, process), contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(made.connect_raw()) for _ in range(600)]
+        for each in sockets:
+            each.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert each.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def test_several_workers_share_the_port(tmp_path: Path) -> None:
@@ -247,8 +249,7 @@ def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
     made = Collecting(tmp_path / "project", 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
     make_certificate(made.folder, "first.example")
     process = made._start("-m", "catchment", "run", "-p", str(made.folder), "collect")
-    try:
-        until(made.is_collecting, "the collector")
+    with alone(made, process):
         assert served_name(made.port) == "first.example"
         time.sleep(1.1)  # the time of the file must differ
         make_certificate(made.folder, "second.example")
@@ -258,10 +259,6 @@ def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
         connection = http.client.HTTPSConnection("127.0.0.1", made.port, context=trusting, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             assert made.post(connection, {"batch": [event(6, 1)]}) == 200
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE_S) == 0
-        made.close()
 
 
 def test_a_certificate_that_is_none_is_said_plainly(tmp_path: Path) -> None:

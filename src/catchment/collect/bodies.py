@@ -36,7 +36,7 @@ def unpacked(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
     raise Refused(413, f"the body is more than {_MAX_GZIP_MEMBERS} compressed files")
 
 
-def values(body: bytes) -> list[object]:
+def values_of(body: bytes) -> list[object]:
     """The values of a JSON array, of NDJSON, or the one value that the body is."""
     check_values(body)
     lines = [line for line in body.split(b"\n") if line.strip()]

@@ -6,7 +6,7 @@ that fails.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,8 +14,7 @@ from catchment.collect.repair import repaired
 from catchment.errors import Malformed
 from catchment.record import may_escape_badly
 
-Kind = Literal["track", "identify", "page", "screen", "group", "alias"]
-KINDS: tuple[Kind, ...] = ("track", "identify", "page", "screen", "group", "alias")
+KINDS = ("track", "identify", "page", "screen", "group", "alias")
 
 Object = dict[str, Any]
 
@@ -170,22 +169,20 @@ def _read(decode: Any, body: bytes) -> Any:
     if may_escape_badly(body):
         body = repaired(body)
     try:
+        return _decoded(decode, body)
+    except Malformed as error:
+        again = body if error.reason == "not-a-record" else repaired(body)
+        if again == body:
+            raise
+    return _decoded(decode, again)
+
+
+def _decoded(decode: Any, body: bytes) -> Any:
+    try:
         return decode(body)
     except msgspec.ValidationError as error:
         raise Malformed("not-a-record", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        again = repaired(body)
-        if again == body:
-            raise _no_json(error) from None
-    try:
-        return decode(again)
-    except msgspec.ValidationError as error:
-        raise Malformed("not-a-record", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _no_json(error) from None
-
-
-def _no_json(error: Exception) -> Malformed:
-    if isinstance(error, RecursionError):
-        return Malformed("too-deep", "objects and arrays nested too deep to be read")
-    return Malformed("not-json", str(error))
+    except RecursionError:
+        raise Malformed("too-deep", "objects and arrays nested too deep to be read") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("not-json", str(error)) from None

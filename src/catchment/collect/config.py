@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from catchment.errors import Malformed
-from catchment.record import check_table
+from catchment.record import TableName, check_table
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*\Z")
@@ -53,13 +53,6 @@ def _check_prefix(prefix: str) -> None:
         raise ValueError("must be a path without a slash at its end", 'such as "/hello"')
 
 
-def _check_table_name(table: str) -> None:
-    try:
-        check_table(table)
-    except Malformed:
-        raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
-
-
 def _check_webhook(name: str) -> None:
     if not _SCHEMA.match(name):
         raise ValueError("must be a name of small letters, digits and _")
@@ -71,10 +64,16 @@ def _check_path(path: str) -> None:
         raise ValueError("must name a field as clients send it", "such as traits.email, context.ip or userId")
 
 
+def _check_masked(path: str) -> None:
+    _check_path(path)
+    if path == "traits":
+        raise ValueError("must name a field, since a hash of all traits tells nothing", "such as traits.email")
+
+
 FIELDS = ("userId", "anonymousId", "groupId", "previousId", "properties", "traits", "context")
 """What drop and mask may name, or something below it."""
 FieldPath = Annotated[str, Meta(extra={"check": _check_path})]
-TableName = Annotated[str, Meta(extra={"check": _check_table_name})]
+MaskedPath = Annotated[str, Meta(extra={"check": _check_masked})]
 WebhookName = Annotated[str, Meta(extra={"check": _check_webhook})]
 SchemaName = Annotated[str, Meta(extra={"check": _check_schema})]
 
@@ -118,8 +117,8 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Fields that are never kept, such as `traits.email` or `context.page.search`."),
     ] = []
     mask: Annotated[
-        list[FieldPath],
-        Meta(description="Fields of which a hash is kept: equal values stay equal, and nobody reads them."),
+        list[MaskedPath],
+        Meta(description="Fields of which a hash is kept: equal values stay equal. Who guesses a value can check it."),
     ] = []
     bots: Annotated[
         list[Annotated[str, Meta(min_length=2)]],

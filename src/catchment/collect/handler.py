@@ -17,12 +17,12 @@ import msgspec
 from catchment.collect import answers
 from catchment.collect.addresses import Proxies, kept
 from catchment.collect.answers import Refused
-from catchment.collect.bodies import unpacked
-from catchment.collect.bodies import values as values_of
-from catchment.collect.calls import KINDS, BadCall, Calls, check_count, read_any, read_batch, read_call
+from catchment.collect.bodies import unpacked, values_of
+from catchment.collect.calls import BadCall, Calls, check_count, read_any, read_batch, read_call
 from catchment.collect.config import CollectConfig, SourceConfig
 from catchment.collect.flatten import Limits
 from catchment.collect.keys import key_of
+from catchment.collect.paths import KINDS_BY_PATH
 from catchment.collect.pixel import call_of
 from catchment.collect.privacy import Privacy
 from catchment.collect.rates import Rates
@@ -33,10 +33,8 @@ from catchment.collect.webhooks import delivery_id, event_name, is_genuine
 from catchment.errors import Malformed
 from catchment.record import Line, check_table, earlier
 
-_SHORT = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias"}
 _KEPT_BY_BROWSERS = b"cache-control: public, max-age=300, stale-if-error=604800\r\n"
 """Segment's SDK does not start without its settings: a page that is opened while we restart may have old ones."""
-_BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/api/s/batch", "/api/s/s2s/batch")
 _RECORDS = "/v1/records/"
 _WEBHOOK = "/v1/webhook/"
 _ABSOLUTE = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
@@ -87,7 +85,6 @@ class Handler:
     window: timedelta
     is_ready: Callable[[], bool] = lambda: True
     _sources: dict[str, _Source] = field(default_factory=dict)
-    _kinds: dict[str, str] = field(default_factory=dict)
     _limits: Limits = field(init=False)
     _proxies: Proxies = field(init=False)
     _key_rates: Rates = field(init=False)
@@ -99,7 +96,6 @@ class Handler:
             origins = frozenset(origin.encode() for origin in source.origins)
             made = _Source(name, source, origins, Privacy(name, source))
             self._sources.update(dict.fromkeys(source.keys, made))
-        self._kinds = _paths()
         self._limits = Limits(self.config.max_depth, self.config.max_properties, self.config.max_string_chars)
         self._proxies = Proxies(self.config.trusted_proxies)
         self._key_rates = Rates(self.config.events_per_s)
@@ -127,7 +123,7 @@ class Handler:
         target, _, query = (text if text.startswith("/") else _ABSOLUTE.sub("", text)).partition("?")
         path = self._without_prefix(target) if self.config.path_prefix else target
         if request.method == b"POST":
-            kind = self._kinds.get(path)
+            kind = KINDS_BY_PATH.get(path)
             if path.startswith(_WEBHOOK):
                 return self._webhook(request, path, _query(query), cors)
             if kind is None and not path.startswith(_RECORDS):
@@ -215,8 +211,11 @@ class Handler:
         """A request of somebody we know that cannot be read: a dead letter."""
         self._check_origin(source, request)
         self._limit(self._key_rates, source.name, 1, request)
-        letter = dead_letter(bad, self._arrival(source.name, source, request, path, client, Calls(b"", [], [])))
         response = answers.failure(_status(bad.error), bad.error.detail, cors, reason=bad.error.reason)
+        if source.privacy.is_dropped(request.headers):
+            return Answer(response)
+        bad = BadCall(source.privacy.cleaned(bad.body, request.headers), bad.error)
+        letter = dead_letter(bad, self._arrival(source.name, source, request, path, client, Calls(b"", [], [])))
         return Answer(response, [letter], cors, rejected=1)
 
     def _arrival(
@@ -380,15 +379,6 @@ def _kept_address(source: _Source | None, request: Request, client: str) -> str 
 
 def _is_browser(request: Request) -> bool:
     return b"origin" in request.headers or b"referer" in request.headers
-
-
-def _paths() -> dict[str, str]:
-    kinds = dict.fromkeys(_BATCHES, "batch")
-    for short, kind in _SHORT.items():
-        for path in (f"/v1/{short}", f"/v1/{kind}", f"/beacon/v1/{kind}", f"/api/s/{kind}", f"/api/s/s2s/{kind}"):
-            kinds[path] = kind
-    assert set(kinds.values()) == {*KINDS, "batch"}
-    return kinds
 
 
 def _status(error: Malformed) -> int:

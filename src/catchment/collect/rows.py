@@ -124,7 +124,7 @@ def _common(call: Call, arrival: Arrival) -> tuple[dict[str, Any], dict[str, Any
         rescued["timestamp"] = own
     said = call.sent_at if call.sent_at is not None else arrival.sent_at
     sent = None if said is None else moment(said)
-    identity = call.message_id if type(call.message_id) is str and call.message_id else _text(call.message_id)
+    identity = _text(call.message_id)
     if identity is None:  # no copy can have the same
         identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
     elif len(identity) > arrival.max_id_chars:
@@ -169,7 +169,7 @@ def _put_id(row: dict[str, Any], rescued: dict[str, Any], name: str, sent_as: st
     """An id is a text or a number in the JSON of some SDKs; anything else is kept aside."""
     if value == "":
         return
-    text = value if type(value) is str else _text(value)
+    text = _text(value)
     if text is None or len(text) > 512:
         rescued[sent_as] = value
     else:

@@ -8,22 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from catchment.errors import Malformed
-from catchment.record import check_table
+from catchment.record import TableName
 
 Contract = Literal["evolve"]
 
 _MINUTE = timedelta(minutes=1)
-
-
-def _check_name(table: str) -> None:
-    try:
-        check_table(table)
-    except Malformed:
-        raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
-
-
-TableName = Annotated[str, Meta(extra={"check": _check_name})]
 
 
 class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
