@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from catchment.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def _candidates(kind: str, name: str) -> Iterator[Adapter]:
 
 
 def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points  # 3 MB, which a project of our own adapters never needs
+
     return tuple(entry_points(group=f"catchment.{kind}s"))
 
 

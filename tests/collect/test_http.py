@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from catchment.collect.http import MAX_HEADERS, MAX_UNANSWERED
+from catchment.collect.http import FULL_GROUP_BYTES, MAX_HEADERS, MAX_UNANSWERED
 from catchment.errors import QueueFull, StorageError
 from tests.collect.asking import APP_KEY
 from tests.collect.serving import Serving, serving, until
@@ -155,11 +156,61 @@ def test_what_cannot_be_kept_is_never_answered_with_success(error: Exception) ->
         assert status(server.ask(request())) == 200
 
 
+def test_what_comes_while_a_full_group_is_committed_waits_unparsed() -> None:
+    with serving() as server, server.connect() as first, server.connect() as second, server.connect() as gone:
+        server.kept.pending_bytes = FULL_GROUP_BYTES
+        for client in (first, second, gone):
+            client.send(request(close=False))
+        until(lambda: len(server.server.held) == 3, "what has come")
+        gone.socket.close()
+        assert server.kept.lines == []
+        server.kept.pending_bytes = 0
+        server.call(server.server.release)
+        assert [client.answer()[0] for client in (first, second)] == [200, 200]
+        assert not server.server.held
+        assert server.server.held_bytes == 0
+        first.send(request(close=False))
+        assert first.answer()[0] == 200
+
+
+def test_a_commit_makes_room_for_those_who_wait() -> None:
+    with serving() as server, server.connect() as busy, server.connect() as waiting:
+        server.kept.held = True
+        busy.send(request(close=False))
+        until(lambda: server.kept.waiting, "the call")
+        server.kept.pending_bytes = FULL_GROUP_BYTES
+        waiting.send(request(close=False))
+        until(lambda: server.server.held, "what has come")
+        server.kept.held, server.kept.pending_bytes = False, 0
+        server.call(lambda: server.kept.waiting.pop()(None))
+        assert [client.answer()[0] for client in (busy, waiting)] == [200, 200]
+
+
 def test_too_much_at_once_is_told_to_come_again() -> None:
     with serving(max_pending_bytes=1_000_000) as server:
-        server.kept.pending_bytes = 1_000_001
-        assert status(server.ask(request())) == 503
+        server.kept.pending_bytes = FULL_GROUP_BYTES + 1
+        many = [server.connect() for _ in range(40)]
+        for client in many:
+            client.socket.settimeout(0.1)
+            with suppress(OSError):
+                client.socket.sendall(request(close=False) * 1_500)  # of which a connection waits after the first part
+        until(lambda: server.server.refused, "an answer")
+        assert 500_000 < server.server.held_bytes <= 1_000_000
         assert server.kept.lines == []
+        for client in many:
+            client.socket.close()
+
+
+def test_who_waits_too_long_is_told_to_come_again() -> None:
+    with serving(body_timeout_s=0.2) as server:
+        server.kept.pending_bytes = FULL_GROUP_BYTES
+        answer = server.ask(request(close=False))
+        assert status(answer) == 503
+        assert b"retry-after: 2" in answer
+        assert server.server.held_bytes == 0
+        server.kept.pending_bytes = 0
+        assert status(server.ask(request())) == 200
+        assert len(server.kept.lines) == 2
 
 
 # ---- limits ---------------------------------------------------------------------------
@@ -281,6 +332,17 @@ def test_random_bytes_do_no_harm(server: Serving) -> None:
 
 
 # ---- stopping -------------------------------------------------------------------------
+
+
+def test_draining_answers_what_could_not_be_parsed_yet() -> None:
+    with serving() as server, server.connect() as client:
+        server.kept.pending_bytes = FULL_GROUP_BYTES
+        client.send(request(close=False))
+        until(lambda: server.server.held, "what has come")
+        server.call(server.server.drain)
+        server.kept.pending_bytes = 0
+        server.call(server.server.release)
+        assert status(client.rest()) == 200
 
 
 def test_draining_answers_what_waits_and_closes_what_is_idle() -> None:

@@ -25,7 +25,7 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> None:
     def entry_points(group: str) -> tuple[EntryPoint, ...]:
         return (EntryPoint(*points[group], group),)
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
 
 
 def test_every_adapter_of_ours_is_named_once() -> None:

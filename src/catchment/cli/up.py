@@ -28,7 +28,7 @@ def up(project: Project, collect_port: int | None) -> int:
     """
     log.setup("up")
     port = [] if collect_port is None else ["--collect-port", str(collect_port)]
-    children = [Child(name, [*_command(project, name), *port]) for name in _services(project)]
+    children = [Child(name, [*_command(project, name), *port], _environment(name)) for name in _services(project)]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 
@@ -42,6 +42,12 @@ def _services(project: Project) -> list[str]:
 def _command(project: Project, name: str) -> list[str]:
     profile = ["--profile", project.profile] if project.profile else []
     return [sys.executable, "-m", "catchment", "run", "--project", str(project.root), *profile, name]
+
+
+def _environment(name: str) -> dict[str, str]:
+    # One of glibc's heaps for both threads of a collector: each keeps what it once had, of which the other could use
+    # no byte.
+    return {"MALLOC_ARENA_MAX": "1"} if name.startswith("collect") else {}
 
 
 def _say_ready(states: Sequence[ServiceState]) -> None:

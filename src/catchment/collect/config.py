@@ -231,7 +231,7 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_pending_bytes: Annotated[
         int,
         Meta(ge=1_000_000, description="What may wait for its commit; beyond that, requests are answered 503."),
-    ] = 64_000_000
+    ] = 16_000_000
     events_per_s: Annotated[
         float,
         Meta(ge=0, description="Events a second that a write key may send on average, 429 beyond; 0: any number."),

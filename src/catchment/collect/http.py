@@ -26,6 +26,9 @@ from catchment.record import Line
 MAX_UNANSWERED = 64
 """Requests of one connection that may wait for their answers; then it is not read from until they have gone."""
 MAX_HEADERS = 200
+FULL_GROUP_BYTES = 1_000_000
+"""With so much waiting for its commit, what else comes in is not even parsed until that has gone to disk: decoded,
+events take up several times their size."""
 _COME_AGAIN_S = 2.0
 _LINGER_S = 5.0
 
@@ -63,16 +66,31 @@ class Server:
     """Requests answered with an error; whoever reads it may set it back."""
     body_bytes: int = 0
     """Of bodies that are not whole yet, over all connections."""
+    held: deque[Connection] = field(default_factory=deque)
+    """Connections whose data waits to be parsed, first come first."""
+    held_bytes: int = 0
 
     def connect(self) -> Connection:
         """A protocol for one more connection."""
         return Connection(self)
+
+    def must_hold(self, size_bytes: int) -> bool:
+        """Whether so much data has to wait. What is beyond all bounds does not: it is answered 503 at once."""
+        if not self.held and self.commit.pending_bytes < FULL_GROUP_BYTES:
+            return False
+        return self.held_bytes + size_bytes <= self.config.max_pending_bytes
+
+    def release(self) -> None:
+        """Go on with connections that had to wait, as far as there is room again."""
+        while self.held and self.commit.pending_bytes < FULL_GROUP_BYTES:
+            self.held.popleft().go_on()
 
     def close_late(self) -> None:
         """End connections that are past their deadline. To be called every second or so."""
         now_s = time.monotonic()
         for connection in [each for each in self.connections if each.deadline_s < now_s]:
             connection.expire()
+        self.release()
 
     def drain(self) -> None:
         """Take no further request: connections are closed as soon as they have been answered."""
@@ -109,6 +127,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._blocked = False
+        self._held = b""
         self._body_bytes = 0
         self._state = _IDLE
         self.deadline_s = time.monotonic() + self._config.header_timeout_s
@@ -143,6 +162,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport = None
         self._server.connections.discard(self)
+        self._take_held()
         self._forget_request()
 
     def pause_writing(self) -> None:
@@ -153,12 +173,42 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._blocked = False
-        self._pause(len(self._unanswered) >= MAX_UNANSWERED)
+        self._pause(self._must_wait())
+
+    def _must_wait(self) -> bool:
+        return self._blocked or bool(self._held) or len(self._unanswered) >= MAX_UNANSWERED
 
     def data_received(self, data: bytes) -> None:
         """As `asyncio.Protocol`."""
         if self._closing:
             return
+        if self._held or self._server.must_hold(len(data)):
+            self._hold(data)
+        else:
+            self._parse(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Let the data wait: the client is not read from meanwhile."""
+        if not self._held:
+            self._server.held.append(self)
+            self.deadline_s = time.monotonic() + self._config.body_timeout_s
+        self._held += data
+        self._server.held_bytes += len(data)
+        self._pause(True)
+
+    def _take_held(self) -> bytes:
+        data, self._held = self._held, b""
+        self._server.held_bytes -= len(data)
+        return data
+
+    def go_on(self) -> None:
+        """Parse what had to wait, and read on."""
+        data = self._take_held()
+        if data and not self._closing:
+            self._parse(data)
+            self._pause(self._must_wait())
+
+    def _parse(self, data: bytes) -> None:
         self._unseen_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -171,7 +221,7 @@ class Connection(asyncio.Protocol):
             head = self._head_without_offer()
             self._parser = httptools.HttpRequestParser(self)
             self._forget_request()
-            self.data_received(head + data[upgrade.args[0] :])
+            self._parse(head + data[upgrade.args[0] :])
             return
         except httptools.HttpParserCallbackError as error:  # a mistake of ours: an answer may never come
             _log.error("a request could not be handled", exc=error.__context__ or error)
@@ -295,7 +345,7 @@ class Connection(asyncio.Protocol):
         commit = self._server.commit
         if not answer.lines:
             self._answered(slot, answer.response)
-        elif commit.pending_bytes > self._config.max_pending_bytes:
+        elif self._server.held_bytes + commit.pending_bytes > self._config.max_pending_bytes:
             self._answered(slot, _come_again("too much waits to be kept", answer.cors))
         else:
             commit.submit(
@@ -308,6 +358,8 @@ class Connection(asyncio.Protocol):
         else:
             why = "the queue is full" if isinstance(error, QueueFull) else "it cannot be kept at the moment"
             self._answered(slot, _come_again(why, answer.cors))
+        if self._server.held:
+            self._server.release()
 
     def _answered(self, slot: _Slot, response: bytes) -> None:
         """Send every answer whose turn it is."""
@@ -324,8 +376,8 @@ class Connection(asyncio.Protocol):
                 return
         if self._closing and not unanswered:
             self._finish()
-        elif self._paused and not self._blocked and len(unanswered) < MAX_UNANSWERED:
-            self._pause(False)
+        elif self._paused:
+            self._pause(self._must_wait())
 
     def _refuse(self, response: bytes) -> None:
         """Answer with an error and close, whatever else is on its way."""
@@ -348,6 +400,9 @@ class Connection(asyncio.Protocol):
             self.abort()  # it does not read its last answer
         elif self._unanswered:
             self.deadline_s = time.monotonic() + self._config.idle_timeout_s  # it is us who are slow
+        elif self._held:
+            self._take_held()
+            self._refuse(_come_again("too much waits to be kept", b""))
         elif self._state is _IDLE:
             self._finish()
         else:
@@ -355,7 +410,7 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close unless a request is on its way or waits for its answer."""
-        if not self._unanswered and self._state is _IDLE:
+        if not self._unanswered and not self._held and self._state is _IDLE:
             self._finish()
 
     def abort(self) -> None:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import html
 import re
-from importlib.resources import files
+from pathlib import Path
 
 from catchment.collect import answers
 from catchment.collect.config import CollectConfig
@@ -19,7 +19,7 @@ from catchment.collect.config import CollectConfig
 def try_page(config: CollectConfig) -> bytes:
     """The whole response. There must be a source."""
     name, source = next(iter(config.sources.items()))
-    page = files("catchment.collect").joinpath("try_page.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("try_page.html").read_text(encoding="utf-8")
     policy = _policy(page)
     for place, value in (("{{source}}", name), ("{{key}}", source.keys[0])):
         page = page.replace(place, html.escape(value))

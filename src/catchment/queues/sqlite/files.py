@@ -110,6 +110,7 @@ def connect_to_append(path: Path) -> sqlite3.Connection:
     db = connect(path)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute("PRAGMA cache_size = -256")  # it only appends: the default of 2 MB would keep what nobody reads
     return db
 
 
