@@ -232,6 +232,14 @@ def messages(packed: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(open_message)
 
 
+def messages_of(lines: Iterable[Line]) -> list[bytes]:
+    """Lines of any tables as messages."""
+    tables: dict[str, list[Line]] = {}
+    for line in lines:
+        tables.setdefault(line.table, []).append(line)
+    return list(messages(pack for table, some in tables.items() for pack in packs(table, some)))
+
+
 def is_packed(body: bytes | memoryview) -> bool:
     """Whether a message is packs; anything else is plain records, or nothing we know."""
     first = body[:4]

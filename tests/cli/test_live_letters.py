@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,11 @@ min_rejected = 3
 max_rejected_share = 0.5
 [load.tables."shop.orders"]
 max_rejected_share = 1.0
+[collect]
+listen = "127.0.0.1:0"
+[collect.sources.website]
+write_key = "the-key"
+mask = ["properties.email"]
 """
 DOUBLED = '{"id": 7, "n": 1, "n": 2}'
 
@@ -68,6 +74,39 @@ def test_what_is_retried_in_vain_is_seen_again(live: Live) -> None:
     assert json.loads(live.done("dead-letters discard", "--table", "shop.orders", "--json")) == {"discarded": 1}
     assert until(lambda: live.letters() == [])
     assert live.rows("SELECT count(*) AS n FROM catchment.dead_letters WHERE record_id = '8'") == [{"n": 2}]
+
+
+def test_a_call_is_mended_in_the_form_in_which_it_was_sent(live: Live, tmp_path: Path) -> None:
+    calls = [{"type": "track", "event": "Signed Up"}, {"type": "trick", "messageId": "m1", "event": "Paid"}]
+    post(live, "/v1/batch", {"batch": calls})
+    (letter,) = until(live.letters)
+    assert (letter["source"], letter["origin"]) == ("website", "HTTP /v1/batch")
+    again = live.run("dead-letters retry", letter["id"])
+    assert again.code == 2
+    assert "would be one again: not-a-record: `type` must be one of" in again.err
+    assert len(live.letters()) == 1
+
+    call = json.loads(live.done("dead-letters show", "--bytes", letter["id"]))
+    mended = tmp_path / "call.json"
+    mended.write_text(json.dumps({**call, "type": "track", "properties": {"total": 3, "email": "a@b.example"}}))
+    live.done("dead-letters retry", letter["id"], "--mended", mended)
+    until(lambda: has_table(live, "website.paid"))
+    (row,) = live.rows("SELECT * FROM website.paid")
+    assert (row["id"], row["event_text"], row["total"], row["_source"]) == ("m1", "Paid", 3, "website")
+    assert row["email"] != "a@b.example"
+    assert datetime.fromisoformat(row["_received_at"]) == datetime.fromisoformat(letter["received_at"])
+    assert until(lambda: live.letters() == [])
+
+
+def has_table(live: Live, table: str) -> bool:
+    return any(each["table"] == table for each in live.status()["tables"])
+
+
+def post(live: Live, path: str, body: object) -> None:
+    address = next(each["address"] for each in live.status()["services"] if each["name"] == "collect")
+    request = urllib.request.Request(address + path, json.dumps(body).encode(), {"X-Write-Key": "the-key"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
 
 
 def test_lines_of_a_file_are_told_apart(live: Live, tmp_path: Path) -> None:

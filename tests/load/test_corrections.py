@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from catchment.errors import UsageError
-from catchment.load.corrections import Letter, Outcome, open_letters, settle
+from catchment.load.corrections import Letter, Outcome, open_letters, record_again, settle
 from catchment.queues import Message
 from catchment.record import CORRECTIONS, DEAD_LETTERS
 from catchment.service import Stop
@@ -25,7 +25,7 @@ def letters(rig: Rig) -> list[Letter]:
 def settled(letter: Letter, outcome: Outcome, mended: bytes | None = None) -> list[Message]:
     """What is published to settle it, as delivered."""
     queue = ListQueue()
-    settle(queue, letter, outcome, mended)
+    settle(queue, letter, outcome, [record_again(letter, mended)] if outcome == "retried" else [])
     [delivered] = queue.waiting
     return [Message(m.body, f"settled/{at}", m.enqueued_at) for at, m in enumerate(delivered)]
 
@@ -68,10 +68,8 @@ def test_mended_badly_it_is_another_letter(rig: Rig) -> None:
 def test_what_is_mended_must_be_a_record(rig: Rig) -> None:
     load(rig, packed(stamped("1", BAD)))
     [letter] = letters(rig)
-    queue = ListQueue()
     with pytest.raises(UsageError, match="the mended record is none"):
-        settle(queue, letter, "retried", b'{"table":"web.event"}')
-    assert queue.waiting == []
+        record_again(letter, b'{"table":"web.event"}')
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catchment.errors import UsageError
-from catchment.load.corrections import Letter, open_letters, settle
+from catchment.load.corrections import Letter, open_letters, record_again, settle
 from catchment.queues import Message
 from tests.load.loading import Rig
 from tests.send.harness import ListQueue
@@ -21,7 +21,7 @@ class RetryingRig(Rig):
 
     def settle(self, letter: Letter, mended: bytes | None = None) -> None:
         queue = ListQueue()
-        settle(queue, letter, "retried", mended)
+        settle(queue, letter, "retried", [record_again(letter, mended)])
         self.load(queue.calls[0])
 
     def load(self, bodies: Sequence[bytes]) -> None:
@@ -56,7 +56,8 @@ def test_an_attempt_that_fails_is_another_letter(rig: RetryingRig) -> None:
 def test_copies_of_an_attempt_are_one_letter(rig: RetryingRig) -> None:
     rig.file(DOUBLED)
     queue = ListQueue()
-    settle(queue, rig.letters()[0], "retried")
+    (letter,) = rig.letters()
+    settle(queue, letter, "retried", [record_again(letter, None)])
     rig.load(queue.calls[0])
     rig.load(queue.calls[0])
     assert len(rig.letters()) == 1

@@ -15,8 +15,8 @@ from catchment.cli.parts import check_table_name, is_loading, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import stdout, visible, visible_lines
 from catchment.config import Project
-from catchment.errors import UsageError
-from catchment.load.corrections import Letter, Outcome, open_letters, settle
+from catchment.errors import Malformed, UsageError
+from catchment.load.corrections import Letter, Outcome, open_letters, record_again, settle
 
 _SHOWN_CHARACTERS = 12
 """Of an id in a list: enough to name it by."""
@@ -143,10 +143,36 @@ def _settle(
         found = [_one(project, letter) for letter in letters]
     with contextlib.closing(project.queue.open()) as queue:
         for letter in found:
-            settle(queue, letter, outcome, mended)
+            settle(queue, letter, outcome, _again(project, letter, mended) if outcome == "retried" else ())
     click.echo(msgspec.json.encode({outcome: len(found)}).decode() if is_json else f"{len(found):,} {outcome}")
     if found and not is_loading(project):
         click.echo("in force once something runs that loads it\n  Try: catchment up", err=True)
+
+
+def _again(project: Project, letter: Letter, mended: bytes | None) -> list[bytes]:
+    """The messages that take the letter's place."""
+    from catchment.collect.again import is_request, refiled
+    from catchment.pack import messages_of
+
+    if not is_request(letter.origin):
+        return [record_again(letter, mended)]
+    body = letter.body if mended is None else mended
+    try:
+        lines = refiled(
+            body,
+            letter.origin,
+            letter.source,
+            letter.received_at,
+            letter.id,
+            project.collect,
+            project.load.dedupe_window,
+        )
+    except Malformed as error:
+        raise UsageError(
+            f"the dead letter {letter.id[:_SHOWN_CHARACTERS]} would be one again: {error.reason}: {error.detail}",
+            f"mend what was sent: catchment dead-letters retry {letter.id[:_SHOWN_CHARACTERS]} --mended FILE",
+        ) from None
+    return messages_of(lines)
 
 
 def _one(project: Project, letter: str) -> Letter:

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from catchment import metrics
 from catchment.errors import CatchmentError
 from catchment.log import get_log
-from catchment.pack import messages, packs
+from catchment.pack import messages_of
 from catchment.queues import Queue
 from catchment.record import Line
 
@@ -103,8 +103,7 @@ class GroupCommit:
     def _commit(self, group: _Group) -> CatchmentError | None:
         began_s = time.perf_counter()
         try:
-            self._queue.publish(list(messages(pack for table, lines in _by_table(group).items()
-                                              for pack in packs(table, lines))))  # fmt: skip
+            self._queue.publish(messages_of(group.lines))
         except CatchmentError as error:
             if not self.trouble:
                 _log.error("events cannot be kept; clients are told to come again", exc=error)
@@ -119,10 +118,3 @@ class GroupCommit:
         if group.rejected:
             metrics.events_rejected.add(group.rejected)
         return None
-
-
-def _by_table(group: _Group) -> dict[str, list[Line]]:
-    tables: dict[str, list[Line]] = {}
-    for line in group.lines:
-        tables.setdefault(line.table, []).append(line)
-    return tables

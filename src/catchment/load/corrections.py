@@ -6,7 +6,8 @@ archive brings back what was settled.
 
 from __future__ import annotations
 
-import base64
+from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -53,7 +54,7 @@ def open_letters(
         [table, letter, limit if limit is not None else 2**62],
     )
     return [
-        Letter(id_, table, reason, detail, origin, received_at, source or "", record_id or "", base64.b64decode(body))
+        Letter(id_, table or "", reason, detail, origin, received_at, source or "", record_id or "", b64decode(body))
         for id_, table, reason, detail, origin, received_at, source, record_id, body in rows
     ]
 
@@ -64,19 +65,16 @@ def _rows(warehouse: Warehouse, sql: str, params: list[Any]) -> list[tuple[Any, 
     return list(nanoarrow.ArrayStream(warehouse.query(sql, params)).iter_tuples())
 
 
-def settle(queue: Queue, letter: Letter, outcome: Outcome, mended: bytes | None = None) -> None:
-    """Publish what settles a letter; durable when it returns, in force once it is loaded.
-
-    To retry sends `mended` (a record as JSON) or the letter's own bytes again, under the id and received_at that
-    the record had. If that fails too, it is another letter. Raises `UsageError` for a mended record that is none.
-    """
-    messages = [_correction(letter, outcome)]
-    if outcome == "retried":
-        messages.insert(0, _again(letter, mended))
-    queue.publish(messages)
+def settle(queue: Queue, letter: Letter, outcome: Outcome, again: Sequence[bytes] = ()) -> None:
+    """Publish what settles a letter, and the messages that take its place; durable when it returns, in force once it
+    is loaded."""
+    queue.publish([*again, _correction(letter, outcome)])
 
 
-def _again(letter: Letter, mended: bytes | None) -> bytes:
+def record_again(letter: Letter, mended: bytes | None) -> bytes:
+    """The message that is another attempt at a letter: `mended` (a record as JSON) or the letter's own bytes, under
+    the id and received_at that the record had. If that fails too, it is another letter. Raises `UsageError` for a
+    mended record that is none."""
     if mended is None and is_packed(letter.body):
         return letter.body
     try:
