@@ -64,6 +64,13 @@ ADAPTERS = (
     Adapter("queue", "sqlite", "catchment.queues.sqlite:SqliteQueue"),
     Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
     Adapter(
+        "archive",
+        "s3",
+        "catchment.archives.s3:S3Archive",
+        extra="s3",
+        settings="catchment.archives.s3_config:S3Config",
+    ),
+    Adapter(
         "warehouse",
         "duckdb",
         "catchment.warehouses.duckdb:DuckDBWarehouse",

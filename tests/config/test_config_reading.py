@@ -30,7 +30,7 @@ def test_an_empty_file_is_a_project_with_every_default(project_folder: Write) ->
     assert (project.name, project.timezone, project.profile) == (folder.name, "UTC", None)
     assert (project.queue.type, project.archive.type, project.warehouse.type) == ("sqlite", "disk", "duckdb")
     assert project.state.type == "sqlite"
-    assert (project.load.max_age_s, project.load.max_rows, project.load.max_bytes) == (0.5, 250_000, 64_000_000)
+    assert (project.load.max_age_s, project.load.max_rows, project.load.max_bytes) == (None, 250_000, 64_000_000)
     assert project.load.dedupe_window == timedelta(days=7)
     assert project.runtime == folder / ".catchment"
     assert project.queue.folder == folder / ".catchment"

@@ -75,11 +75,11 @@ class Crashed:
                 yield each.source, sent
 
 
-def crash(folder: Path, plan: Plan) -> Crashed:
+def crash(folder: Path, plan: Plan, settings: str = "") -> Crashed:
     """Send everything, kill, wait until all is loaded, and stop."""
     print(f"seed {plan.seed}")
     rng = random.Random(plan.seed)
-    running = Running(make_project(folder, SETTINGS))
+    running = Running(make_project(folder, SETTINGS + settings))
     began = now()
     # A table's key is that of the first record loaded, and kills change which that is: every table is there before.
     opening = Traffic(plan.seed, PUBLISHERS, OPENING, began)

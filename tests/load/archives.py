@@ -21,6 +21,9 @@ from catchment.warehouses import LedgerEntry
 class MemoryArchive:
     """An `Archive` of a dictionary."""
 
+    shares_files = True
+    round_age_s = 0.05
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
@@ -85,6 +88,7 @@ class Dying:
     def __init__(self, archive: Archive, ledger: Ledger, at: int) -> None:
         self._archive, self._ledger, self._left = archive, ledger, at
         self.open, self.url, self.list, self.ledger = archive.open, archive.url, archive.list, ledger.ledger
+        self.shares_files, self.round_age_s = archive.shares_files, archive.round_age_s
 
     def _step(self) -> None:
         if self._left <= 0:

@@ -42,6 +42,9 @@ class TinyWarehouse:
         self._fail()
         return Shape(table, 3, (Column("userId", "user_id", "bigint"),), ("userId",))
 
+    def reads(self, url: str) -> bool:
+        return "://" not in url
+
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         self._fail()
         self.batches += batches

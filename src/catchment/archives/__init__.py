@@ -54,6 +54,12 @@ class Archive(Protocol):
     succeed later; `StorageError` (no space, no permission) when it can't until somebody acts.
     """
 
+    shares_files: bool
+    """Whether small tables of a round share a file, since each file costs a sync. Else each table has its own, as a
+    warehouse that reads from an object store wants it, and several are written at a time."""
+    round_age_s: float
+    """The age, in seconds, at which a round closes where the project does not say: short where a file costs little."""
+
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """Write a file whole or not at all, durably. A name is written once: the same name again with the
         same bytes is fine, with other bytes it raises `FileExistsError`."""

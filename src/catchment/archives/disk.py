@@ -48,6 +48,8 @@ class DiskArchive:
     """
 
     Config = DiskConfig
+    shares_files = True
+    round_age_s = 0.5
 
     def __init__(self, config: DiskConfig, folder: Path) -> None:
         """`folder` is the project's runtime folder. Nothing is made or touched before the first `put`."""

@@ -55,7 +55,8 @@ def _reach(project: Project) -> Warehouse:
 def open_here(project: Project) -> Warehouse:
     """The warehouse itself, in this process. Raises `WarehouseDown` while another process has it."""
     _set_up_log()
-    return project.warehouse.open(readable=[archive_folder(project.archive.open())])
+    folder = archive_folder(project.archive.open())
+    return project.warehouse.open(readable=[folder] if folder is not None else [])
 
 
 def _set_up_log() -> None:
@@ -64,9 +65,10 @@ def _set_up_log() -> None:
         log.setup("catchment", level=os.environ.get(log.LEVEL_ENV) or "warning")
 
 
-def archive_folder(archive: Archive) -> Path:
-    """The folder of a disk archive."""
-    return Path(archive.url("name")).parent
+def archive_folder(archive: Archive) -> Path | None:
+    """The folder of an archive on disk."""
+    url = archive.url("name")
+    return None if "://" in url else Path(url).parent
 
 
 def is_all_loaded(project: Project) -> bool:

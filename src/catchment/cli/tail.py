@@ -44,7 +44,7 @@ def tail(project: Project, table: str | None, from_start: bool, once: bool) -> N
         sys.stdout.buffer.flush()
         if once:
             return
-        time.sleep(_POLL_S)
+        time.sleep(max(_POLL_S, archive.round_age_s / 10))
 
 
 def _names(archive: Archive) -> list[str]:

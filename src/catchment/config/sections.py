@@ -92,7 +92,6 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "notify": (),
     "tasks": (),
     "queue.type": ("rabbitmq", "kafka", "sqs"),
-    "archive.type": ("s3",),
     "warehouse.type": ("postgres", "redshift"),
     "state.type": ("postgres",),
     "load.contract": ("freeze", "reject"),

@@ -172,8 +172,9 @@ class Loader:
         seen = [sight for sight in sights if sight is not None]
         if len(seen) < len(sights) or count <= FEW_ROWS or every_row:
             return self._prepare(parts, _lines(parts), {}, every_row=every_row or count <= FEW_ROWS)
-        if all(part.alone for part in parts):
-            data: bytes | tuple[str, ...] = tuple(self.archive.url(part.name) for part in parts)
+        urls = tuple(self.archive.url(part.name) for part in parts if part.alone)
+        if len(urls) == len(parts) and all(map(self.warehouse.reads, urls)):
+            data: bytes | tuple[str, ...] = urls
         else:
             data = b"".join(held.pack.plain() for part in parts for held in part.held)
         return Batch(

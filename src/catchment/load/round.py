@@ -7,7 +7,7 @@ Closing writes the archive's files, whole or absent; the caller acknowledges aft
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -39,6 +39,9 @@ from catchment.record import DEFAULT_WINDOW, Line, check_table
 
 OWN_FILE_ROWS = 1_000
 SMALL_PACK_RECORDS = 50
+
+WRITERS = 8
+"""So many files are written at a time where each waits for a distant store."""
 
 MANY_LINES = 5_000
 """From here on a thread that compresses is worth starting."""
@@ -72,6 +75,18 @@ class Part:
     @property
     def rows(self) -> int:
         return sum(each.pack.header.count for each in self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a round writes as one file."""
+
+    name: str
+    tables: Sequence[tuple[str, list[Held]]]
+    late: bool
+
+    def pieces(self) -> Iterator[bytes]:
+        return (bytes(each.pack.raw) for _, held in self.tables for each in held)
 
 
 @dataclass(slots=True)
@@ -142,17 +157,40 @@ class Round:
         the file that failed.
         """
         self._build()
+        files = [
+            _File(new_incoming(now, len(tables), late=late).name, tables, late)
+            for tables, late in self._files(archive.shares_files)
+        ]
+        for file in files:
+            begin(file.name)
+        if archive.shares_files:
+            for file in files:
+                archive.put(file.name, file.pieces())
+                self._filed(file)
+        else:
+            self._write_at_once(archive, files)
+        return self._parts
+
+    def _files(self, shares: bool) -> Iterator[tuple[list[tuple[str, list[Held]]], bool]]:
+        """What goes into a file each: tables with their packs, and whether these are late."""
         shared: dict[bool, list[tuple[str, list[Held]]]] = {False: [], True: []}
-        for (table, late), held in list(self._packs.items()):
+        for (table, late), held in self._packs.items():
             merged = merge(table, held)
-            if sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
-                self._write(archive, now, begin, [(table, merged)], late=late)
+            if not shares or sum(each.pack.header.count for each in merged) > OWN_FILE_ROWS:
+                yield [(table, merged)], late
             else:
                 shared[late].append((table, merged))
-        for late, tables in shared.items():
-            if tables:
-                self._write(archive, now, begin, tables, late=late)
-        return self._parts
+        yield from ((tables, late) for late, tables in shared.items() if tables)
+
+    def _write_at_once(self, archive: Archive, files: Sequence[_File]) -> None:
+        """Several at a time, for each waits for a distant store; what fails is left for the next call."""
+        with ThreadPoolExecutor(WRITERS, "archive") as pool:
+            writing = [pool.submit(archive.put, file.name, file.pieces()) for file in files]
+        for file, written in zip(files, writing, strict=True):
+            if written.exception() is None:
+                self._filed(file)
+        for written in writing:
+            written.result()
 
     def _build(self) -> None:
         """Make packs of the lines. Compressing lets go of the interpreter: in a thread of its own it goes on while
@@ -166,22 +204,11 @@ class Round:
                 held += [Held(pack, self.look(table, plain)) for pack, plain in packs]
         self._lines.clear()
 
-    def _write(
-        self,
-        archive: Archive,
-        now: datetime,
-        begin: Callable[[str], object],
-        tables: Sequence[tuple[str, list[Held]]],
-        *,
-        late: bool,
-    ) -> None:
-        name = new_incoming(now, len(tables), late=late).name
-        begin(name)
-        archive.put(name, (bytes(each.pack.raw) for _, held in tables for each in held))
-        alone = len(tables) == 1
-        for table, held in tables:
-            self._parts.append(Part(name, table, tuple(held), alone, late))
-            del self._packs[table, late]
+    def _filed(self, file: _File) -> None:
+        alone = len(file.tables) == 1
+        for table, held in file.tables:
+            self._parts.append(Part(file.name, table, tuple(held), alone, file.late))
+            del self._packs[table, file.late]
 
 
 def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes]]]:

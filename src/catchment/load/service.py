@@ -48,7 +48,7 @@ class LoadService:
         self._halts = Halts(warehouse, config)
         self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
         self._in_flight = InFlight()
-        self._pace = Pace(config.max_age_s)
+        self._pace = Pace(archive.round_age_s if config.max_age_s is None else config.max_age_s)
         self._late = LateParts(warehouse)
         self._keeping = Housekeeping(
             queue,

@@ -31,8 +31,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """Some of a batch's rows, as NDJSON: `data` is the lines themselves or the paths of files (lists of zstd
-    frames), each holding nothing but these rows.
+    """Some of a batch's rows, as NDJSON: `data` is the lines themselves or the urls of archive files (lists of
+    zstd frames) that the warehouse `reads`, each holding nothing but these rows.
 
     As they lie, the lines are stamped records. Of `prepared` ones `data` goes by column name and holds what
     fits its columns alone, `rescued` holds the rest, and keyed rows carry `key`, their key's values as
@@ -141,6 +141,9 @@ class Warehouse(Protocol):
 
     def shape(self, table: str) -> Shape:
         """The table's columns as of now; an empty shape of version 0 for one that does not exist."""
+
+    def reads(self, url: str) -> bool:
+        """Whether `load` can read rows from an archive's file there itself."""
 
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         """Load the batches, in order within a table. `past_ledger` (replay) looks at the rows alone: a batch

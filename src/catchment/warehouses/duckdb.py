@@ -80,6 +80,10 @@ class DuckDBWarehouse:
     def shape(self, table: str) -> Shape:
         return self._shapes.get(table, Shape(table))
 
+    def reads(self, url: str) -> bool:
+        """See `Warehouse.reads`: files on this machine's disk."""
+        return "://" not in url
+
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         if not batches:
             return []

@@ -162,6 +162,10 @@ class RemoteDuckDB:
         shape: Shape = self._call("shape", table)
         return shape
 
+    def reads(self, url: str) -> bool:
+        """See `Warehouse.reads`: files on this machine's disk."""
+        return "://" not in url
+
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         """As `Warehouse.load`; files among the rows are read by the process, so a path must be absolute."""
         loaded: list[Loaded] = self._call("load", batches, past_ledger)
