@@ -148,3 +148,26 @@ def test_a_broken_queue_file_is_set_aside_and_told_of(live: Live) -> None:
     live.send("shop.orders", {"id": 7, "n": 7}, id_field="id")
     subprocess.run(["rm", "-r", broken], check=True)
     assert live.run("status").code == 0
+
+
+def test_the_archive_is_listed_and_verified(live: Live) -> None:
+    listed = live.done("archive ls", "incoming/").splitlines()
+    assert listed
+    assert all(line.endswith(".ndjson.zst") for line in listed)
+    entries = [json.loads(line) for line in live.done("archive ls", "--json").splitlines()]
+    assert [entry["name"] for entry in entries] == sorted(entry["name"] for entry in entries)
+    assert live.run("archive ls", "../x").code == 2
+
+    assert live.done("archive verify").startswith(f"{len(entries)} of {len(entries)} files are whole")
+    victim = live.runtime / "archive" / entries[0]["name"]
+    victim.write_bytes(victim.read_bytes()[:-5])
+    (live.runtime / "archive" / entries[-1]["name"]).unlink()
+    ended = live.run("archive verify", "--json")
+    assert ended.code == 3
+    found = json.loads(ended.out)
+    assert [each["name"] for each in found["damaged"]] == [entries[0]["name"]]
+    assert found["missing"] == [entries[-1]["name"]]
+    said = live.run("archive verify")
+    assert said.code == 3
+    assert f"missing  {entries[-1]['name']}" in said.out
+    assert "put the files back from a copy" in said.err

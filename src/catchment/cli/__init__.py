@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dead-letters": ("catchment.cli.dead_letters:dead_letters", "See, mend and retry what could not be loaded."),
     "replay": ("catchment.cli.replay:replay", "Load rows of TABLE that the archive has and the table lacks."),
     "restore": ("catchment.cli.restore:restore", "Bring every table back from the archive."),
+    "archive": ("catchment.cli.archive:archive", "See what the archive holds, and check that it is whole."),
     "backup": ("catchment.cli.backup:backup", "Copy the warehouse, as of one moment, while loading goes on."),
     "completion": ("catchment.cli.completion:completion", "Print a shell's completion script."),
 }
