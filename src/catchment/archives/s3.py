@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
@@ -80,18 +80,19 @@ class S3Archive:
         following = next(pieces, None)
         with self._explained("write", name):
             if following is None:
-                self._put_whole(name, b"".join(start))
+                self._put_whole(name, start)
             else:
                 self._put_in_parts(name, chain(start, [following], pieces))
 
-    def _put_whole(self, name: str, data: bytes) -> None:
+    def _put_whole(self, name: str, data: Sequence[bytes]) -> None:
         conditional = self._config.conditional_put
-        while conditional or not self._has(name, [data]):
+        while conditional or not self._has(name, data):
             try:
-                obstore.put(self._store, name, data, mode="create" if conditional else None, use_multipart=False)
+                mode: Literal["create", "overwrite"] = "create" if conditional else "overwrite"
+                obstore.put(self._store, name, iter(data), mode=mode, use_multipart=False)
             except AlreadyExistsError:  # perhaps by us: the answer to an earlier try was lost
-                if not self._has(name, [data]):
-                    continue  # deleted meanwhile
+                if not self._has(name, data):
+                    continue  # deleted meanwhile, or two wrote it at once and neither did (409)
             return
 
     def _put_in_parts(self, name: str, data: Iterator[bytes]) -> None:
