@@ -30,7 +30,7 @@ OTHER_TABLES: Final = "(other)"
 
 Unit = Literal[
     "records", "batches", "rounds", "messages", "bytes", "seconds", "tables", "restarts", "events", "requests",
-    "connections",
+    "connections", "schemas",
 ]  # fmt: skip
 
 
@@ -194,4 +194,6 @@ commit_seconds = Histogram(
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 tables_halted = Gauge("tables_halted", "tables", "Tables whose loading has halted because too much was rejected")
+tables_full = Gauge("tables_full", "tables", "Tables that met more fields than they may have columns")
+schemas_full = Gauge("schemas_full", "schemas", "Schemas that met more tables than they may have")
 restarts = Gauge("restarts", "restarts", "How often `catchment up` has restarted this process")

@@ -23,8 +23,6 @@ from catchment.archives import INCOMING
 from catchment.cli.parts import is_all_loaded
 from catchment.config import Project
 from catchment.load.files import REMOVED
-from catchment.load.guard import Memory
-from catchment.load.halts import Halts
 from catchment.load.loader import Loader
 from catchment.load.rewrite import rewrite
 from catchment.load.round import Round
@@ -88,7 +86,7 @@ class Scene:
         moment = now() - timedelta(days=3)
         archive = self.project.archive.open()
         with opened_warehouse(self.project) as warehouse:
-            loader = Loader(warehouse, archive, Memory(), Halts(warehouse, self.project.load))
+            loader = Loader.of(warehouse, archive, self.project.load)
             loader.load(self._round(loader, moment).close(archive, moment))
             done = list(rewrite(archive, warehouse, now=moment + timedelta(hours=3)))
             assert any(each.removed for each in done)
@@ -96,7 +94,7 @@ class Scene:
     def _files_of_hours_ago(self) -> None:
         moment = now() - timedelta(hours=3)
         with opened_warehouse(self.project) as warehouse:
-            loader = Loader(warehouse, self.project.archive.open(), Memory(), Halts(warehouse, self.project.load))
+            loader = Loader.of(warehouse, self.project.archive.open(), self.project.load)
             for minute in range(2):
                 taken = self._round(loader, moment + timedelta(minutes=minute))
                 taken.close(self.project.archive.open(), moment + timedelta(minutes=minute))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from catchment.testing.content import content
 from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_ledger import Ledger
-from tests.load.loading import T0, Rig, event
+from tests.load.loading import T0, UNLIMITED, Rig, event
 
 TABLE = "web.event"
 HOUR = timedelta(hours=1)
@@ -106,8 +107,7 @@ def test_of_two_loads_that_overlap_the_second_waits(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.warehouse.close()
     rig.warehouse = meeting = Meeting(Meeting.Config(), tmp_path, readable=[tmp_path / "archive"])
-    rig.loader = Loader(meeting, rig.archive, rig.loader.memory, rig.halts)
-    rig.halts.warehouse = meeting
+    rig.loader = Loader.of(meeting, rig.archive, UNLIMITED)
     rig.loader.load(rig.put(copies(1, T0, T0)))  # the table is there
     ours, theirs = (rig.put(copies(FEW_ROWS + 1, T0, T0)) for _ in range(2))
     meeting.other_has_written.clear()
@@ -145,7 +145,7 @@ def test_a_table_that_changed_since_the_guard_looked_is_looked_at_again(rig: Rig
     rig.file(event("0", n=1))
     theirs = rig.put(rig.message(event("theirs", n=1, extra="text")))
     ours = rig.put(rig.message(*(event(f"{at}", n=1, extra=3) for at in range(1, count + 1))))
-    Loader(Overtaken(rig, theirs), rig.archive, rig.loader.memory, rig.halts).load(ours)
+    replace(rig.loader, warehouse=Overtaken(rig, theirs)).load(ours)
     assert content(rig.warehouse, TABLE)["web", "1"] == {"n": 1, "extra": 3}
     assert count_rows(rig) == count + 2
 

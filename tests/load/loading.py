@@ -11,10 +11,8 @@ import msgspec
 
 from catchment.archives.disk import DiskArchive
 from catchment.load.config import LoadConfig
-from catchment.load.guard import Memory
-from catchment.load.halts import Halts
 from catchment.load.in_flight import InFlight
-from catchment.load.loader import Loader
+from catchment.load.loader import Loader, Wanted
 from catchment.load.round import Part, Round
 from catchment.load.sweep import Sweep
 from catchment.pack import build
@@ -25,17 +23,18 @@ from catchment.warehouses import Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
+UNLIMITED = LoadConfig(min_rejected=10**9, max_tables=10**9, max_new_tables_per_minute=10**6, max_columns=10**9)
 
 
 class Rig:
     """`send` messages, `archive` them as a round, `load` what it made; or `sweep`."""
 
-    def __init__(self, folder: Path, config: LoadConfig | None = None) -> None:
+    def __init__(self, folder: Path, config: LoadConfig | None = None, wanted: Wanted | None = None) -> None:
         self.folder = folder
         self.archive = DiskArchive(DiskArchive.Config(), folder)
         self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
-        self.halts = Halts(self.warehouse, config or LoadConfig(min_rejected=10**9))
-        self.loader = Loader(self.warehouse, self.archive, Memory(), self.halts)
+        self.loader = Loader.of(self.warehouse, self.archive, config or UNLIMITED, wanted)
+        self.halts = self.loader.halts
         self.sweep = Sweep(self.loader, self.archive, InFlight())
         self._serial = itertools.count()
         self.now = T0

@@ -265,7 +265,7 @@ def test_what_the_guard_lets_pass_loads_as_if_prepared(shared_rig: Rig, rows: li
         if not loads_as_it_lies(shared_rig, fast, line):
             continue
         origin = Origin(line.replace(fast.table.encode(), slow.table.encode(), 1).rstrip(b"\n"), "f", 1)
-        done = prepare([origin], slow, NOTHING, refused={}, frozen=False, every_row=True, now=now())
+        done = prepare([origin], slow, NOTHING, refused={}, frozen=False, max_columns=300, every_row=True, now=now())
         assert (done.dead, done.changes) == ((), ())
         load(shared_rig, slow, *done.rows)
     assert content(shared_rig.warehouse, fast.table) == content(shared_rig.warehouse, slow.table)

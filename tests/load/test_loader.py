@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from catchment.errors import Malformed, Retry, SchemaChanged, WarehouseDown
-from catchment.load.guard import Memory
 from catchment.load.loader import Loader
 from catchment.warehouses import Batch, Loaded, Warehouse
 from catchment.warehouses.shape import Shape
@@ -47,7 +47,7 @@ class Grumpy:
 
 
 def loader_on(rig: Rig, warehouse: object, window: timedelta = timedelta(days=7)) -> Loader:
-    return Loader(warehouse, rig.archive, Memory(), rig.halts, window)  # type: ignore[arg-type]
+    return replace(rig.loader, warehouse=warehouse, window=window)  # type: ignore[arg-type]
 
 
 # ---- guarding again --------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from catchment.warehouses import (
     ArrowStream,
     Batch,
     DeadLetter,
+    LatestView,
     LedgerEntry,
     Loaded,
     Rows,
@@ -129,6 +130,10 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     remote.resume("a.b")
     assert remote.halts() == []
     assert remote.row_count("a.b", moment, 5) == 5
+    assert remote.tables("a") == ["a.b"]
+    view = LatestView("a.v", "a.b", "user", "id", "at", ("x", "y"))
+    assert remote.latest_view(view) is True
+    assert tiny.views == [view]
     remote.tidy(datetime.now(UTC))
     assert tiny.tidied == 1
     remote.backup(Path("/tmp/x"))
@@ -151,6 +156,7 @@ def test_a_batch_arrives_as_it_was(remote: RemoteDuckDB, tiny: TinyWarehouse) ->
         distinct=True,
         early=False,
         dead=(DeadLetter("1", "a.b", "not-json", "…", "incoming/1:3", moment, b"\xff\x00"),),
+        entries=(LedgerEntry("incoming/1", "a.c", 3, moment, moment),),
     )
     assert (
         remote.load([batch, batch], past_ledger=True)

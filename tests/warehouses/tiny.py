@@ -14,7 +14,7 @@ import duckdb
 
 from catchment.errors import CatchmentError
 from catchment.record import now
-from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
 from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.duckdb_server import WarehouseServer
 from catchment.warehouses.shape import Column, Shape
@@ -32,6 +32,7 @@ class TinyWarehouse:
         self.halted: list[Halt] = []
         self.backups: list[Path] = []
         self.tidied = 0
+        self.views: list[LatestView] = []
         self.past_ledger = False
 
     def _fail(self) -> None:
@@ -44,6 +45,13 @@ class TinyWarehouse:
 
     def reads(self, url: str) -> bool:
         return "://" not in url
+
+    def tables(self, schema: str) -> Sequence[str]:
+        return [f"{schema}.b"]
+
+    def latest_view(self, view: LatestView) -> bool:
+        self.views.append(view)
+        return True
 
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         self._fail()

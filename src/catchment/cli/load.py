@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from catchment.cli.parts import open_here
+from catchment.cli.wanted import wanted_of
 from catchment.config import Project
 from catchment.load.service import LoadService
 from catchment.service import Health, Service, Stop
@@ -37,7 +38,8 @@ class WarehouseProcess:
             try:
                 with contextlib.closing(self._project.queue.open()) as queue:
                     archive = self._project.archive.open()
-                    self._loading = LoadService(queue, archive, warehouse, self._project.load)
+                    wanted = wanted_of(self._project)
+                    self._loading = LoadService(queue, archive, warehouse, self._project.load, wanted)
                     self._loading.run(stop)
             finally:
                 server.stop(drain_s=min(10.0, stop.remaining_s))

@@ -10,10 +10,9 @@ import msgspec
 
 from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
+from catchment.cli.wanted import wanted_of
 from catchment.config import Project
 from catchment.errors import StorageError, UsageError
-from catchment.load.guard import Memory
-from catchment.load.halts import Halts
 from catchment.load.loader import Loader
 from catchment.load.replay import Replayed
 from catchment.load.replay import replay as replay_table
@@ -36,8 +35,7 @@ def replay(project: Project, table: str, since: str | None, until: str | None, i
         raise UsageError("--until is not later than --since", "the earlier time with --since")
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
-        halts = Halts(warehouse, project.load)
-        loader = Loader(warehouse, archive, Memory(), halts, project.load.dedupe_window)
+        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False)
         done = replay_table(loader, archive, table, since=first, until=last, progress=_progress)
     if sys.stderr.isatty():
         click.echo(err=True)  # behind the progress

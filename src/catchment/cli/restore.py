@@ -10,10 +10,9 @@ import msgspec
 
 from catchment.cli.parts import open_here
 from catchment.cli.project import with_project
+from catchment.cli.wanted import wanted_of
 from catchment.config import Project
 from catchment.errors import StorageError, UsageError, WarehouseDown
-from catchment.load.guard import Memory
-from catchment.load.halts import Halts
 from catchment.load.in_flight import InFlight
 from catchment.load.keeping import EARLY_WINDOWS
 from catchment.load.loader import Loader
@@ -37,7 +36,7 @@ def restore(project: Project, from_archive: bool, is_json: bool) -> None:
     except WarehouseDown as error:
         raise UsageError(error.message, "stop `catchment up` first: it restores by itself as it runs") from None
     with contextlib.closing(warehouse):
-        loader = Loader(warehouse, archive, Memory(), Halts(warehouse, project.load), project.load.dedupe_window)
+        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False)
         sweep = Sweep(loader, archive, InFlight())
         batches = sweep.everything(Stop())
         warehouse.tidy(early_before=datetime.now(UTC) - EARLY_WINDOWS * project.load.dedupe_window)

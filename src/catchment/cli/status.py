@@ -21,6 +21,9 @@ from catchment.errors import CatchmentError
 from catchment.queues import QueueStats
 from catchment.warehouses import Halt, Warehouse
 
+TABLES_AT_ONCE = 100
+"""One query over 1,000 tables takes more than the warehouse's default `memory_limit`: each has its scan open."""
+
 
 class Service(msgspec.Struct):
     """One service; `address` is where it is reached, null for one that nobody calls."""
@@ -100,24 +103,23 @@ def look(project: Project) -> Status:
 
 def tables(warehouse: Warehouse, halts: dict[str, Halt]) -> list[Table]:
     """Every loaded table with its counts, by name."""
-    names = [
-        (schema, name)
-        for schema, name in _rows(
-            warehouse,
-            "SELECT table_schema, table_name FROM information_schema.columns "
-            "WHERE column_name = '_received_at' AND table_schema <> 'catchment' ORDER BY 1, 2",
-        )
-    ]
-    if not names:
-        return []
-    counts = " UNION ALL ".join(
-        f'SELECT \'{schema}.{name}\', count(*), max(_received_at), max(_loaded_at) FROM "{schema}"."{name}"'
-        for schema, name in names
+    names = _rows(
+        warehouse,
+        "SELECT table_schema, table_name FROM information_schema.columns "
+        "JOIN information_schema.tables USING (table_catalog, table_schema, table_name) "
+        "WHERE column_name = '_received_at' AND table_type = 'BASE TABLE' AND table_schema <> 'catchment' "
+        "ORDER BY 1, 2",
     )
-    rows = _rows(warehouse, f"SELECT * FROM ({counts}) ORDER BY 1")
+    rows = []
+    for start in range(0, len(names), TABLES_AT_ONCE):
+        counts = " UNION ALL ".join(
+            f'SELECT \'{schema}.{name}\', count(*), max(_received_at), max(_loaded_at) FROM "{schema}"."{name}"'
+            for schema, name in names[start : start + TABLES_AT_ONCE]
+        )
+        rows += _rows(warehouse, f"SELECT * FROM ({counts})")
     return [
         Table(table, count, received_at, loaded_at, halts[table].reason if table in halts else None)
-        for table, count, received_at, loaded_at in rows
+        for table, count, received_at, loaded_at in sorted(rows)
     ]
 
 

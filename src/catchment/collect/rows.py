@@ -17,19 +17,10 @@ import msgspec
 from catchment.collect.calls import KINDS, BadCall, Call
 from catchment.collect.flatten import Limits, flatten
 from catchment.collect.moments import corrected, moment
+from catchment.collect.tables import TABLES, TAKEN
 from catchment.errors import Malformed
 from catchment.naming import identifier
 from catchment.record import DEAD_LETTERS, OWN_TIME_MARGIN, Line, earlier, uuid7
-
-TABLES = {
-    "identify": "identifies",
-    "page": "pages",
-    "screen": "screens",
-    "group": "groups",
-    "alias": "aliases",
-}
-_TAKEN = frozenset({"tracks", "users", "accounts", *TABLES.values()})
-"""No event's table: an event of such a name gets a prefix."""
 
 
 class _Stamped(msgspec.Struct, omit_defaults=True, gc=False):
@@ -99,7 +90,7 @@ def _track(
     tracks = _line("tracks", identity, not_before, row, rescued, arrival)
     if call.properties:
         flatten("", call.properties, arrival.limits, row, rescued, "properties")
-    if table in _TAKEN:
+    if table in TAKEN:
         table = f"event_{table}"
     return [tracks, _line(table, identity, not_before, row, rescued, arrival)]
 

@@ -25,6 +25,10 @@ class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")]
         | None
     ) = None
+    max_columns: (
+        Annotated[int, Meta(ge=0, description="Fields beyond so many columns of the table are kept in `_rescued`.")]
+        | None
+    ) = None
 
 
 class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,25 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     loader_threads: Annotated[
         int, Meta(ge=1, le=64, description="How many tables load at the same time; each is pinned to a thread.")
     ] = 2
+    max_tables: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="A schema with so many tables gets no more: records of further ones go to its `other_events`."
+            " Tables named in `[load.tables]` are always made.",
+        ),
+    ] = 500
+    max_new_tables_per_minute: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="New tables that a schema gets a minute on average, and five times as many at once; records of"
+            " further ones wait in the archive.",
+        ),
+    ] = 20
+    max_columns: Annotated[
+        int, Meta(ge=0, description="Fields beyond so many columns of a table are kept in `_rescued`.")
+    ] = 300
     tables: Annotated[
         dict[TableName, TableLoadConfig], Meta(description="Tables that differ, by name: `schema.table`.")
     ] = {}

@@ -99,6 +99,16 @@ def in_full(name: str, loaded: Collection[str]) -> bool:
     return file is not None and len(loaded) >= file.batches
 
 
+def begins(name: str) -> datetime:
+    """A time that tells which of two files holds what was received earlier, by their names."""
+    match parse(name):
+        case Incoming(archived_at=archived_at):
+            return archived_at
+        case Rewritten(hour=hour):
+            return hour
+    return datetime.max.replace(tzinfo=UTC)
+
+
 def is_late(name: str) -> bool:
     """Whether a file holds late rows, by its name."""
     file = parse(name)

@@ -43,7 +43,7 @@ class Halts:
 
     def allow(self, batch: Batch) -> bool:
         """Whether a batch may load, given what it rejects; halts its table if not."""
-        if not batch.dead or self._is_pardoned(batch.table, batch.names):
+        if not batch.dead or self._is_pardoned(batch.table, batch.files):
             return True
         records, dead = self._lately.get(batch.table, (0, 0))
         records, dead = records + batch.record_count, dead + len(batch.dead)

@@ -15,7 +15,6 @@ from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import CatchmentError
 from catchment.load.config import LoadConfig
-from catchment.load.halts import Halts
 from catchment.load.in_flight import InFlight
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
@@ -69,7 +68,6 @@ class Housekeeping:
         archive: Archive,
         warehouse: Warehouse,
         loader: Loader,
-        halts: Halts,
         late: LateParts,
         in_flight: InFlight,
         config: LoadConfig,
@@ -79,7 +77,7 @@ class Housekeeping:
         self._archive = archive
         self._warehouse = warehouse
         self._loader = loader
-        self._halts = halts
+        self._halts = loader.halts
         self._late = late
         self._in_flight = in_flight
         self._config = config

@@ -8,7 +8,7 @@ between archive and ledger, and the sweep's to find.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +17,18 @@ import msgspec
 from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import CannotWiden, CatchmentError, Malformed, Retry, SchemaChanged, WarehouseDown
-from catchment.load.guard import Memory, Sight, distinct, look
+from catchment.load.config import LoadConfig
+from catchment.load.files import Rewritten, parse
+from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look
 from catchment.load.halts import Halts
+from catchment.load.limits import Limits, Place
+from catchment.load.others import others_of, prepare_others
 from catchment.load.prepare import Origin, Prepared, prepare
 from catchment.load.round import Held, Part
+from catchment.load.views import Views
 from catchment.log import get_log
-from catchment.record import CORRECTIONS, DEAD_LETTERS, DEFAULT_WINDOW
-from catchment.warehouses import Batch, Loaded, Rows, Warehouse
+from catchment.record import CORRECTIONS, DEAD_LETTERS
+from catchment.warehouses import Batch, LatestView, LedgerEntry, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
 _log = get_log("load")
@@ -38,6 +43,31 @@ _FIRST_DAY = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What other parts of the project want of the tables that the loader fills."""
+
+    tables: frozenset[str] = frozenset()
+    """Made whatever the limits."""
+    views: tuple[LatestView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What goes into one table in one load: parts of its own, or of tables that their schema has no room for."""
+
+    table: str
+    parts: Sequence[Part]
+    is_others: bool = False
+
+
+class _KeyOnly(msgspec.Struct):
+    key: tuple[str, ...] = ()
+
+
+_decode_key = msgspec.json.Decoder(_KeyOnly).decode
+
+
+@dataclass(frozen=True, slots=True)
 class Loader:
     """Loads parts. Calls may come from several threads; the warehouse's locks keep tables apart."""
 
@@ -45,9 +75,34 @@ class Loader:
     archive: Archive
     memory: Memory
     halts: Halts
-    window: timedelta = DEFAULT_WINDOW
+    limits: Limits
+    views: Views
+    window: timedelta
     """The dedupe window; batches received longer ago are searched a window further back, since `early` does not
     keep what it knows forever."""
+
+    @classmethod
+    def of(
+        cls,
+        warehouse: Warehouse,
+        archive: Archive,
+        config: LoadConfig,
+        wanted: Wanted | None = None,
+        *,
+        paced: bool = True,
+    ) -> Loader:
+        """One with these settings. Not `paced` it makes new tables as fast as they come: for what was archived
+        long ago."""
+        wanted = wanted or Wanted()
+        return cls(
+            warehouse,
+            archive,
+            Memory(),
+            Halts(warehouse, config),
+            Limits(warehouse, config, wanted.tables, paced),
+            Views(warehouse, wanted.views),
+            config.dedupe_window,
+        )
 
     def look(self, table: str, plain: bytes) -> Sight | None:
         """The guard, for one pack. With no word from the warehouse nothing fits, so that archiving goes on."""
@@ -59,44 +114,77 @@ class Loader:
         return look(plain, shape, self.memory.of(table))
 
     def load(self, parts: Sequence[Part], *, past_ledger: bool = False) -> list[Loaded]:
-        """Load these parts; those of halted tables are left for later.
+        """Load these parts; those that have to wait (`waits`) are left for later.
 
         Raises `Retry` where the warehouse can't at the moment: then some may be loaded and some not.
         """
-        tables: dict[str, list[Part]] = {}
-        for part in parts:
-            if not self.halts.holds(part.table):
-                tables.setdefault(part.table, []).append(part)
+        shares = self._shares(parts)
         try:
-            return self._together(list(tables.values()), past_ledger)
+            return self._together(shares, past_ledger)
         except WarehouseDown:
             raise
         except Retry:
-            if len(tables) == 1:
+            if len(shares) == 1:
                 raise
         except Malformed:
             pass
         # One table spoils the transaction of all: each by itself, and rows that are refused one by one.
-        return self._each_alone(tables, past_ledger)
+        return self._each_alone(shares, past_ledger)
 
-    def _each_alone(self, tables: Mapping[str, Sequence[Part]], past_ledger: bool) -> list[Loaded]:
+    def waits(self, part: Part) -> bool:
+        """Whether a part has to stay in the archive for now: its table is halted, or one of too many new ones."""
+        return self._place(part) is Place.WAITS
+
+    def may_wait(self, table: str) -> bool:
+        """The same as far as the table's name tells."""
+        if self.halts.holds(table):
+            return True
+        place = self.limits.place(table)
+        return place is Place.WAITS or self._others_halted(place, table)
+
+    def _place(self, part: Part) -> Place:
+        if self.halts.holds(part.table):
+            return Place.WAITS
+        place = self.limits.place(part.table)
+        if place is not Place.OWN and _is_keyed(part):
+            return Place.OWN
+        if place is Place.WAITS and isinstance(parse(part.name), Rewritten):  # so it was loaded once
+            place = self.limits.place(part.table, known=True)
+        return Place.WAITS if self._others_halted(place, part.table) else place
+
+    def _others_halted(self, place: Place, table: str) -> bool:
+        return place is Place.OTHERS and self.halts.holds(others_of(table.partition(".")[0]))
+
+    def _shares(self, parts: Sequence[Part]) -> list[_Share]:
+        found: dict[tuple[str, bool], list[Part]] = {}
+        for part in parts:
+            match self._place(part):
+                case Place.OWN:
+                    found.setdefault((part.table, False), []).append(part)
+                case Place.OTHERS:
+                    found.setdefault((others_of(part.table.partition(".")[0]), True), []).append(part)
+                case Place.WAITS:
+                    continue
+        return [_Share(table, some, is_others) for (table, is_others), some in found.items()]
+
+    def _each_alone(self, shares: Sequence[_Share], past_ledger: bool) -> list[Loaded]:
         loaded: list[Loaded] = []
         failed: Retry | None = None
-        for table, parts in tables.items():
+        for share in shares:
             try:
-                loaded += self._alone(parts, past_ledger)
+                loaded += self._alone(share, past_ledger)
             except WarehouseDown:
                 raise
             except Retry as error:
-                _log.warning("a table could not be loaded; others go on", table=table, exc=error)
+                _log.warning("a table could not be loaded; others go on", table=share.table, exc=error)
                 failed = error
         if failed is not None:
             raise failed
         return loaded
 
-    def _together(self, tables: Sequence[Sequence[Part]], past_ledger: bool) -> list[Loaded]:
+    def _together(self, shares: Sequence[_Share], past_ledger: bool) -> list[Loaded]:
         for _ in range(_ATTEMPTS):
-            batches = [self._batch(parts, every_row=False) for parts in tables]
+            batches = [self._batch(share, every_row=False) for share in shares]
             allowed = [batch for batch in batches if past_ledger or self.halts.allow(batch)]
             try:
                 return self._load(allowed, past_ledger)
@@ -104,26 +192,26 @@ class Loader:
                 continue
             except CannotWiden as error:
                 self.memory.learn_unwidenable(error.table, error.column)
-        raise SchemaChanged(tables[0][0].table)
+        raise SchemaChanged(shares[0].table)
 
-    def _alone(self, parts: Sequence[Part], past_ledger: bool) -> list[Loaded]:
+    def _alone(self, share: _Share, past_ledger: bool) -> list[Loaded]:
         try:
-            return self._together([parts], past_ledger)
+            return self._together([share], past_ledger)
         except Malformed as error:
             _log.warning(
                 "the warehouse refused a batch; its rows are looked at one by one",
-                table=parts[0].table,
-                batch=parts[0].name,
+                table=share.table,
+                batch=share.parts[0].name,
                 error=error.detail,
             )
-        return self._strictly(parts, past_ledger)
+        return self._strictly(share, past_ledger)
 
-    def _strictly(self, parts: Sequence[Part], past_ledger: bool) -> list[Loaded]:
+    def _strictly(self, share: _Share, past_ledger: bool) -> list[Loaded]:
         """Every row looked at; where that is not enough, halves, down to the one row that spoils its batch."""
-        lines = _lines(parts)
+        lines = _lines(share.parts)
         refused: dict[int, Malformed] = {}
         for _ in range(_ATTEMPTS):
-            batch = self._prepare(parts, lines, refused, every_row=True)
+            batch = self._prepare(share, lines, refused, every_row=True)
             if not past_ledger and not self.halts.allow(batch):
                 return []
             try:
@@ -133,45 +221,37 @@ class Loader:
             except CannotWiden as error:
                 self.memory.learn_unwidenable(error.table, error.column)
             except Malformed:
-                refused |= self._refused(parts, lines, range(len(lines)))
-        raise SchemaChanged(parts[0].table)
+                refused |= self._refused(share, lines, range(len(lines)))
+        raise SchemaChanged(share.table)
 
-    def _refused(self, parts: Sequence[Part], lines: Sequence[Origin], span: range) -> dict[int, Malformed]:
+    def _refused(self, share: _Share, lines: Sequence[Origin], span: range) -> dict[int, Malformed]:
         """Which lines the warehouse does not take, by trying: halves that load are loaded, under no name in the
         ledger, and found again by the search when the whole batch comes."""
         some = [lines[at] for at in span]
-        batch = self._prepare(parts, some, {}, every_row=True)
-        nameless = Batch(
-            names=(),
-            table=batch.table,
-            rows=batch.rows,
-            record_count=batch.record_count,
-            first_received_at=batch.first_received_at,
-            last_received_at=batch.last_received_at,
-            search_from=batch.search_from,
-            shape_version=batch.shape_version,
-            changes=batch.changes,
-            key=batch.key,
-        )
+        batch = self._prepare(share, some, {}, every_row=True)
+        nameless = msgspec.structs.replace(batch, names=(), entries=(), dead=())
         try:
             self.warehouse.load([nameless])
         except Malformed as error:
             if len(span) == 1:
                 return {span[0]: error}
             middle = len(span) // 2
-            return self._refused(parts, lines, span[:middle]) | self._refused(parts, lines, span[middle:])
+            return self._refused(share, lines, span[:middle]) | self._refused(share, lines, span[middle:])
         return {}
 
-    def _batch(self, parts: Sequence[Part], *, every_row: bool) -> Batch:
-        """The parts of one table as a batch: as they lie, or prepared."""
-        shape = self.warehouse.shape(parts[0].table)
+    def _batch(self, share: _Share, *, every_row: bool) -> Batch:
+        """The parts as a batch: as they lie, or prepared."""
+        parts = share.parts
+        if share.is_others:
+            return self._prepare(share, _lines(parts), {}, every_row=True)
+        shape = self.warehouse.shape(share.table)
         count = sum(part.rows for part in parts)
         if shape.version == 0 and count > PLANNED_ROWS and not every_row:
-            shape = self._begin_table(parts)
+            shape = self._begin_table(share)
         sights = [self._sight(held, shape) for part in parts for held in part.held]
         seen = [sight for sight in sights if sight is not None]
         if len(seen) < len(sights) or count <= FEW_ROWS or every_row:
-            return self._prepare(parts, _lines(parts), {}, every_row=every_row or count <= FEW_ROWS)
+            return self._prepare(share, _lines(parts), {}, every_row=every_row or count <= FEW_ROWS)
         urls = tuple(self.archive.url(part.name) for part in parts if part.alone)
         if len(urls) == len(parts) and all(map(self.warehouse.reads, urls)):
             data: bytes | tuple[str, ...] = urls
@@ -192,10 +272,10 @@ class Loader:
             early=any(sight.early for sight in seen),
         )
 
-    def _begin_table(self, parts: Sequence[Part]) -> Shape:
+    def _begin_table(self, share: _Share) -> Shape:
         """Give a new table its columns, by some rows of each pack: then the guard tells at once which packs fit, and
         only the others are looked at row by row, in a hundred times the time."""
-        packs = [(part.name, held.pack) for part in parts for held in part.held]
+        packs = [(part.name, held.pack) for part in share.parts for held in part.held]
         each = max(1, PLANNED_ROWS // len(packs))
         lines = [
             Origin(line, name, number)
@@ -203,7 +283,7 @@ class Loader:
             for number, line in enumerate(pack.plain().split(b"\n", each)[:each], start=1)
             if line
         ]
-        planned = self._prepare(parts, lines, {}, every_row=False)
+        planned = self._prepare(share, lines, {}, every_row=False)
         no_rows = msgspec.structs.replace(planned, names=(), rows=(), dead=(), record_count=0)
         with contextlib.suppress(SchemaChanged):  # another process was first
             self.warehouse.load([no_rows])
@@ -216,23 +296,31 @@ class Loader:
         return look(held.pack.plain(), shape, self.memory.of(shape.table))
 
     def _prepare(
-        self, parts: Sequence[Part], lines: Sequence[Origin], refused: dict[int, Malformed], *, every_row: bool
+        self, share: _Share, lines: Sequence[Origin], refused: dict[int, Malformed], *, every_row: bool
     ) -> Batch:
-        table = parts[0].table
+        table = share.table
         shape: Shape = self.warehouse.shape(table)
-        prepared: Prepared = prepare(
-            lines,
-            shape,
-            self.memory.of(table),
-            refused=refused,
-            frozen=table in FROZEN,
-            every_row=every_row,
-            now=datetime.now(UTC),
-        )
+        prepared: Prepared
+        if share.is_others:
+            prepared = prepare_others(lines, shape, refused=refused, now=datetime.now(UTC))
+        else:
+            prepared = prepare(
+                lines,
+                shape,
+                self.memory.of(table),
+                refused=refused,
+                frozen=table in FROZEN,
+                max_columns=self.limits.max_columns(table),
+                every_row=every_row,
+                now=datetime.now(UTC),
+            )
         if prepared.always_null:
             self.memory.learn_null(table, prepared.always_null)
+        if prepared.refused:
+            self.limits.say_full(table, prepared.refused)
         return Batch(
-            names=tuple(part.name for part in parts),
+            names=() if share.is_others else tuple(part.name for part in share.parts),
+            entries=tuple(_entry(part) for part in share.parts) if share.is_others else (),
             table=table,
             rows=prepared.rows,
             record_count=len(lines),
@@ -255,6 +343,7 @@ class Loader:
         loaded = self.warehouse.load(batches, past_ledger=past_ledger)
         for each in loaded:
             if not each.skipped:
+                self.views.refresh(each.table)
                 if not past_ledger:  # what is loaded again has been judged
                     self.halts.note(each)
                 metrics.records_loaded.add(each.inserted, table=each.table)
@@ -266,9 +355,30 @@ class Loader:
 def _lines(parts: Sequence[Part]) -> list[Origin]:
     """Every line of the parts with its file and number there, counted within the table."""
     return [
-        Origin(line, part.name, number)
+        Origin(line, part.name, number, part.table)
         for part in parts
-        for number, line in enumerate(
-            (line for held in part.held for line in held.pack.plain().split(b"\n") if line), start=1
-        )
+        for number, line in enumerate(_texts(part), start=1)
     ]
+
+
+def _texts(part: Part) -> Iterator[bytes]:
+    return (line for held in part.held for line in held.pack.plain().split(b"\n") if line)
+
+
+def _is_keyed(part: Part) -> bool:
+    """Whether it is of a mirrored table, by its first record."""
+    try:
+        return bool(_decode_key(next(_texts(part))).key)
+    except (StopIteration, *UNREADABLE):
+        return False
+
+
+def _entry(part: Part) -> LedgerEntry:
+    headers = [held.pack.header for held in part.held]
+    return LedgerEntry(
+        part.name,
+        part.table,
+        part.rows,
+        min(header.first_received_at for header in headers),
+        max(header.last_received_at for header in headers),
+    )

@@ -32,7 +32,7 @@ from catchment.warehouses.shape import (
 )
 
 
-class _Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A stamped record of any table, its fields' values raw."""
 
     table: str
@@ -55,6 +55,7 @@ class Origin:
     line: bytes
     file: str
     number: int
+    table: str = ""
 
 
 @dataclass(slots=True)
@@ -68,13 +69,15 @@ class Prepared:
     dead: tuple[DeadLetter, ...]
     always_null: frozenset[str]
     """Unknown fields that came with null alone."""
+    refused: frozenset[str]
+    """Fields that the table has no room for."""
     first_received_at: datetime
     last_received_at: datetime
     search_from: datetime
     early: bool
 
 
-_decode = msgspec.json.Decoder(_Stamped).decode
+_decode = msgspec.json.Decoder(Stamped).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,23 +88,27 @@ def prepare(
     *,
     refused: Mapping[int, Malformed],
     frozen: bool,
+    max_columns: int,
     every_row: bool,
     now: datetime,
 ) -> Prepared:
     """Make all lines loadable or dead letters.
 
-    `frozen` tables get no new columns: what they lack is rescued. `every_row` looks at every line strictly,
+    `frozen` tables get no new columns, and others none beyond `max_columns`, unless they are keyed: a mirror has
+    what its source has. What they lack is rescued. `every_row` looks at every line strictly,
     also at those the guard's type accepts: for batches the warehouse refused, and for small ones. `refused` are
     lines, by place, of which the warehouse said why it takes them not. `now` stands in for the received_at of
     lines that have none.
     """
-    work = _Work(shape, memory, now)
+    work = Sorting(shape, memory, now)
     odd = work.sort(lines, refused, every_row=every_row)
-    changes = _plan(odd, shape, memory, frozen=frozen)
+    changes, refused_fields = _plan(odd, shape, memory, frozen=frozen, max_columns=max_columns)
     after = shape.after(changes)
     if work.fitting_lines and not lies_well(after):
         # A new column has a name that no reader can be told of: now no row can be read as it lies.
-        return prepare(lines, shape, memory, refused=refused, frozen=frozen, every_row=True, now=now)
+        return prepare(
+            lines, shape, memory, refused=refused, frozen=frozen, max_columns=max_columns, every_row=True, now=now
+        )
     as_they_lie = work.fitting_lines
     prepared = []
     decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None
@@ -110,7 +117,7 @@ def prepare(
             as_they_lie.append(origin.line)
             continue
         try:
-            prepared.append(_prepared(record, after))
+            prepared.append(prepared_line(record, after))
         except Malformed as error:
             work.bury(origin, error, record)
     return Prepared(
@@ -123,6 +130,7 @@ def prepare(
         ),
         dead=tuple(work.dead),
         always_null=_nulls(odd, after),
+        refused=refused_fields,
         first_received_at=work.first or now,
         last_received_at=work.last or now,
         search_from=work.search_from or now,
@@ -131,7 +139,7 @@ def prepare(
 
 
 @dataclass(slots=True)
-class _Work:
+class Sorting:
     """Sorts a batch's lines into those that fit, those to look at, and the dead."""
 
     shape: Shape
@@ -146,7 +154,8 @@ class _Work:
 
     def sort(
         self, lines: Sequence[Origin], refused: Mapping[int, Malformed], *, every_row: bool
-    ) -> list[tuple[Origin, _Stamped]]:
+    ) -> list[tuple[Origin, Stamped]]:
+        """The lines to look at, read; `refused` and `every_row` as `prepare` has them."""
         trusted = not every_row and self.shape.version > 0 and not self.shape.key and lies_well(self.shape)
         unmapped = self.memory.always_null - {column.field for column in self.shape.columns}
         decode = decoder(self.shape, unmapped) if trusted else None
@@ -172,7 +181,7 @@ class _Work:
                 odd.append((origin, record))
         return odd
 
-    def _check(self, record: _Stamped) -> None:
+    def _check(self, record: Stamped) -> None:
         if record.table != self.shape.table:
             raise Malformed("not-a-record", f"a record of {record.table} in a pack of {self.shape.table}")
         if (record.op == "insert") != (record.key == ()):
@@ -189,7 +198,7 @@ class _Work:
         self.search_from = min(seen.search_from, self.search_from or seen.search_from)
         self.early = self.early or seen.early
 
-    def bury(self, origin: Origin, error: Malformed, record: _Stamped | None) -> None:
+    def bury(self, origin: Origin, error: Malformed, record: Stamped | None) -> None:
         """A dead letter's id is made of its record, but for its times: so that copies are one, another content is
         another, and so is another attempt at a retried one."""
         identity: list[object] = [hashlib.sha256(origin.line).hexdigest()]
@@ -210,7 +219,7 @@ class _Work:
         )
 
 
-def _read(line: bytes) -> _Stamped:
+def _read(line: bytes) -> Stamped:
     try:
         return _decode(line)
     except UNREADABLE as error:
@@ -218,7 +227,7 @@ def _read(line: bytes) -> _Stamped:
         raise Malformed("not-a-record", str(error)) from None
 
 
-def _identified(line: bytes) -> _Stamped | None:
+def _identified(line: bytes) -> Stamped | None:
     """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
     try:
         return _decode(line)
@@ -235,8 +244,11 @@ def _fits(decode: Any, line: bytes) -> Any:
         return None
 
 
-def _plan(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool) -> list[Change]:
-    """The columns to add or widen so that as much as possible finds a place."""
+def _plan(
+    odd: Iterable[tuple[Origin, Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool, max_columns: int
+) -> tuple[list[Change], frozenset[str]]:
+    """The columns to add or widen so that as much as possible finds a place, and the fields that no room is left
+    for: those that came last."""
     known = {column.field: column for column in shape.columns}
     values: dict[str, list[bytes]] = {}
     widened: dict[str, Change] = {}
@@ -253,21 +265,25 @@ def _plan(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape, memory: TableMem
             elif column.type == "bigint" and column.name not in memory.unwidenable and wants_widening(text):
                 widened[column.name] = Widen(column.name)
     if frozen:
-        return []
+        return [], frozenset()
     changes: list[Change] = [*widened.values()]
     taken = {column.name for column in shape.columns}
+    no_room: set[str] = set()
+    is_keyed = bool(key or shape.key)
     for name, texts in values.items():
         kind = wanted(texts)
-        if kind is not None:
+        if kind is not None and len(taken) >= max_columns and not is_keyed:
+            no_room.add(name)
+        elif kind is not None:
             column = Column(name, column_name(name, taken), kind)
             taken.add(column.name)
             changes.append(AddColumn(column))
     if shape.version == 0 and key:
         changes.append(SetKey(key))
-    return changes
+    return changes, frozenset(no_room)
 
 
-def _prepared(record: _Stamped, shape: Shape) -> bytes:
+def prepared_line(record: Stamped, shape: Shape) -> bytes:
     """One line with `data` by column name; raises `Malformed` where its key is not the table's."""
     if record.key != shape.key:
         raise Malformed("key-mismatch", f"the record's key is {list(record.key)}, the table's {list(shape.key)}")
@@ -300,7 +316,7 @@ def _prepared(record: _Stamped, shape: Shape) -> bytes:
     return _encode(line)
 
 
-def _key(record: _Stamped) -> str:
+def _key(record: Stamped) -> str:
     """The key's values as canonical JSON text: 1 and 1.0 are one key, whatever columns hold them."""
     values: list[object] = []
     for name in record.key:
@@ -317,7 +333,7 @@ def _key(record: _Stamped) -> str:
     return _encode(values).decode()
 
 
-def _nulls(odd: Iterable[tuple[Origin, _Stamped]], shape: Shape) -> frozenset[str]:
+def _nulls(odd: Iterable[tuple[Origin, Stamped]], shape: Shape) -> frozenset[str]:
     known = {column.field for column in shape.columns}
     found = {
         name for _, record in odd for name, raw in record.data.items() if name not in known and bytes(raw) == b"null"

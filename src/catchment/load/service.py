@@ -16,13 +16,11 @@ from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import Retry, StorageError
 from catchment.load.config import LoadConfig
-from catchment.load.guard import Memory
-from catchment.load.halts import Halts
 from catchment.load.in_flight import InFlight
 from catchment.load.intake import Intake
 from catchment.load.keeping import Housekeeping
 from catchment.load.late import LateParts
-from catchment.load.loader import Loader
+from catchment.load.loader import Loader, Wanted
 from catchment.load.pace import Pace
 from catchment.load.round import Part
 from catchment.log import get_log
@@ -32,6 +30,7 @@ from catchment.warehouses import Warehouse
 
 _log = get_log("load")
 
+MAX_REMEMBERED_OWNERS = 10_000
 HAND_OVER_PATIENCE_S = 10.0
 """So long a round waits for the loading threads, which bounds memory; then its files are the sweep's."""
 
@@ -41,12 +40,18 @@ class LoadService:
 
     name = "load"
 
-    def __init__(self, queue: Queue, archive: Archive, warehouse: Warehouse, config: LoadConfig) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        archive: Archive,
+        warehouse: Warehouse,
+        config: LoadConfig,
+        wanted: Wanted | None = None,
+    ) -> None:
         self._queue = queue
         self._archive = archive
         self._config = config
-        self._halts = Halts(warehouse, config)
-        self._loader = Loader(warehouse, archive, Memory(), self._halts, config.dedupe_window)
+        self._loader = Loader.of(warehouse, archive, config, wanted)
         self._in_flight = InFlight()
         self._pace = Pace(archive.round_age_s if config.max_age_s is None else config.max_age_s)
         self._late = LateParts(warehouse)
@@ -55,7 +60,6 @@ class LoadService:
             archive,
             warehouse,
             self._loader,
-            self._halts,
             self._late,
             self._in_flight,
             config,
@@ -84,6 +88,7 @@ class LoadService:
     def run(self, stop: Stop) -> None:
         """See `Service`. Closes nothing that it was given."""
         self._keeping.refresh_halts()
+        self._loader.views.refresh()
         threads = [
             stop.start(f"load-{number}", lambda inbox=inbox: self._load_from(inbox, stop))  # type: ignore[misc]
             for number, inbox in enumerate(self._inboxes)
@@ -127,6 +132,8 @@ class LoadService:
     def _owner_of(self, part: Part, shares: Sequence[Sequence[Part]]) -> int:
         """A table stays with the thread it began with: two threads would only wait for its lock."""
         if part.table not in self._owner:
+            if len(self._owner) >= MAX_REMEMBERED_OWNERS:
+                self._owner.clear()
             rows = [sum(each.rows for each in share) for share in shares]
             self._owner[part.table] = rows.index(min(rows))
         return self._owner[part.table]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from catchment.archives import INCOMING, Archive
 from catchment.errors import Malformed, Retry, WarehouseDown
-from catchment.load.files import Incoming, in_full, parse
+from catchment.load.files import Incoming, begins, in_full, parse
 from catchment.load.in_flight import InFlight
 from catchment.load.loader import Loader
 from catchment.load.round import Part, read_parts
@@ -38,14 +38,14 @@ class Sweep:
     damaged: set[str] = field(default_factory=set)
     """Files that cannot be read; each has been said once."""
     _done: set[str] = field(default_factory=set)
-    _halted: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Files of which halted tables alone are missing, with these: not to be read again each minute."""
+    _waiting: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Files of which tables alone are missing that have to wait, with these: not to be read again each minute."""
 
     def incoming(self, stop: Stop) -> int:
         """Compare `incoming/` with the ledger and load the difference; how many batches that were."""
         names = [entry.name for entry in self.archive.list(INCOMING)]
         self._done.intersection_update(names)
-        self._halted = {name: self._halted[name] for name in names if name in self._halted}
+        self._waiting = {name: self._waiting[name] for name in names if name in self._waiting}
         return self._load_missing(names, stop)
 
     def everything(self, stop: Stop) -> int:
@@ -64,6 +64,8 @@ class Sweep:
 
     def _load_missing(self, names: Sequence[str], stop: Stop) -> int:
         missing = self._missing(names)
+        # As they came: where there is no room for all tables, those that had it once are met first.
+        missing = dict(sorted(missing.items(), key=lambda each: begins(each[0])))
         self.unloaded = sum(_tables_of(name) - len(has) for name, has in missing.items())
         loaded = 0
         failed: Retry | None = None
@@ -105,9 +107,10 @@ class Sweep:
         for name, has in missing.items():
             if self._waits(name):
                 continue
-            parts = [part for part in self._read(name) if part.table not in has]
-            if parts and all(self.loader.halts.holds(part.table) for part in parts):
-                self._halted[name] = frozenset(part.table for part in parts)
+            lacking = [part for part in self._read(name) if part.table not in has]
+            parts = [part for part in lacking if not self.loader.waits(part)]
+            if lacking and not parts:
+                self._waiting[name] = frozenset(part.table for part in lacking)
                 continue
             rows += sum(part.rows for part in parts)
             chunk += parts
@@ -118,9 +121,9 @@ class Sweep:
             yield chunk
 
     def _waits(self, name: str) -> bool:
-        """Whether all that is missing of a file is halted, as far as it is known without reading it."""
-        tables = self._halted.get(name)
-        return tables is not None and all(map(self.loader.halts.holds, tables))
+        """Whether all that is missing of a file has to wait, as far as it is known without reading it."""
+        tables = self._waiting.get(name)
+        return tables is not None and all(map(self.loader.may_wait, tables))
 
     def _read(self, name: str) -> list[Part]:
         file = parse(name)

@@ -44,6 +44,17 @@ class Rows(msgspec.Struct, frozen=True):
     prepared: bool = False
 
 
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """A batch that counts as loaded because the batches of `same_as`, which hold its records, are."""
+
+    name: str
+    table: str
+    record_count: int
+    first_received_at: datetime
+    last_received_at: datetime
+    same_as: tuple[str, ...] = ()
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The records of one table in one archive file, or in several loaded together, guarded and ready to load.
 
@@ -71,12 +82,21 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     early: bool = True
     """It may have rows whose not_before lies after their received_at; False where that is sure not to be."""
     dead: tuple[DeadLetter, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
+    """Batches of other tables, which need not exist, whose records these are: the ledger has them once this is
+    loaded, and skips this where it has all of them."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of each batch that counts as loaded with this, the file."""
+        return (*self.names, *(entry.name for entry in self.entries))
 
 
 class Loaded(msgspec.Struct, frozen=True):
     """What became of a batch."""
 
     names: tuple[str, ...]
+    """The batch's `files`."""
     table: str
     inserted: int
     duplicates: int
@@ -86,15 +106,22 @@ class Loaded(msgspec.Struct, frozen=True):
     """The ledger had it: nothing was done."""
 
 
-class LedgerEntry(msgspec.Struct, frozen=True):
-    """A batch that counts as loaded because the batches of `same_as`, which hold its records, are."""
+class LatestView(msgspec.Struct, frozen=True):
+    """A view of a loaded table: one row for each value of a field, with the latest value of every other.
 
-    name: str
+    `view` and `table` are `schema.name`, `key`, `order` and `without` are fields of the table. A field's latest
+    value is that of the row with the highest `order` (else `_received_at`; ties by `_received_at`, then `_id`)
+    among those where it is not null. Rows without a key are left out, and so are metadata and `without`.
+    """
+
+    view: str
     table: str
-    record_count: int
-    first_received_at: datetime
-    last_received_at: datetime
-    same_as: tuple[str, ...] = ()
+    key: str
+    key_column: str
+    """What the view calls the key."""
+    order: str
+    """A field of times."""
+    without: tuple[str, ...] = ()
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -131,7 +158,8 @@ class Warehouse(Protocol):
     stands neither in the target at `_received_at >= search_from` nor in `catchment.early`. Of a keyed batch,
     each key keeps the highest (version, id), tombstones included.
 
-    Locks hold against every other `load` of the same table, in other threads and processes too.
+    Locks hold against every other `load` of the same table, in other threads and processes too, and of a batch of
+    the same `entries`: of two that would enter one, the second skips or fails.
 
     Errors: `SchemaChanged` and `CannotWiden` (guard again), `WarehouseDown` and other `Retry` (nothing was
     committed of the tables not in the answer: load them again, the ledger skips what was), `Malformed` with
@@ -144,6 +172,18 @@ class Warehouse(Protocol):
 
     def reads(self, url: str) -> bool:
         """Whether `load` can read rows from an archive's file there itself."""
+
+    def tables(self, schema: str) -> Sequence[str]:
+        """The loaded tables of a schema, each as `schema.table`; views are none."""
+
+    def latest_view(self, view: LatestView) -> bool:
+        """Make the view, or make it again with the columns that its table has now. Whoever has changed them calls
+        this; until then the view may lack columns, or not be there. Where the table or its key's column is not
+        there yet, nothing is made.
+
+        False, and nothing done, where a loaded table has its name. A batch for a table of that name takes the
+        view's place: `load` drops the view.
+        """
 
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         """Load the batches, in order within a table. `past_ledger` (replay) looks at the rows alone: a batch

@@ -9,10 +9,11 @@ import shutil
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import duckdb
 
@@ -27,7 +28,7 @@ from catchment.errors import (
     WarehouseDown,
 )
 from catchment.log import get_log
-from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
@@ -57,7 +58,8 @@ class DuckDBWarehouse:
         self._tmp = folder / "load-tmp"
         self._boot = secrets.token_hex(4)
         self._changes: Counter[str] = Counter()
-        self._locks: dict[str, threading.RLock] = {}
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+        self._finding_lock = threading.Lock()
         self._ddl = threading.Lock()
         self._checkpointing = threading.Lock()
         self._local = threading.local()
@@ -87,16 +89,15 @@ class DuckDBWarehouse:
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         if not batches:
             return []
-        tables = sorted({batch.table for batch in batches})
-        with contextlib.ExitStack() as held:
-            for table in tables:  # in order, so that two loads never wait for each other
-                held.enter_context(self._lock(table))
-            if any(batch.changes for batch in batches):
-                held.enter_context(self._ddl)
+        tables = {batch.table for batch in batches}
+        changes_tables = any(batch.changes or self.shape(batch.table).version == 0 for batch in batches)
+        with self._locked(
+            {*tables, *(entry.table for batch in batches for entry in batch.entries)}, ddl=changes_tables
+        ):
             shapes = {table: self.shape(table) for table in tables}
             early = set(self._has_early)
             with self._transaction() as cursor:
-                ledger = Ledger(cursor, (name for batch in batches for name in batch.names))
+                ledger = Ledger(cursor, (name for batch in batches for name in batch.files))
                 loaded = [self._load_one(cursor, ledger, batch, shapes, early, past_ledger) for batch in batches]
                 ledger.write()
             self._shapes |= {table: shape for table, shape in shapes.items() if shape.version > 0}
@@ -113,8 +114,8 @@ class DuckDBWarehouse:
         early: set[str],
         past_ledger: bool,
     ) -> Loaded:
-        if batch.names and not past_ledger and ledger.has_all(batch.table, batch.names):
-            return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
+        if not past_ledger and ledger.has(batch):
+            return Loaded(batch.files, batch.table, 0, 0, 0, skipped=True)
         if shapes[batch.table].version != batch.shape_version:
             raise SchemaChanged(batch.table)
         shapes[batch.table] = shape = self._change(cursor, shapes[batch.table], batch.changes)
@@ -122,9 +123,19 @@ class DuckDBWarehouse:
         ledger.add(batch, loaded)
         return loaded
 
+    @contextlib.contextmanager
+    def _locked(self, tables: Iterable[str], *, ddl: bool) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            for table in sorted(set(tables)):  # in order, so that two loads never wait for each other
+                held.enter_context(self._lock(table))
+            if ddl:
+                held.enter_context(self._ddl)
+            yield
+
     def _lock(self, table: str) -> threading.RLock:
-        """The one lock of a table: `setdefault` is atomic, a defaultdict may make two."""
-        return self._locks.setdefault(table, threading.RLock())
+        """The one lock of a table, forgotten once nobody has it: names may be without end."""
+        with self._finding_lock:
+            return self._locks.setdefault(table, threading.RLock())
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -166,6 +177,7 @@ class DuckDBWarehouse:
             return shape
         if shape.version == 0:
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {sql.name(shape.table.partition('.')[0])}")
+            cursor.execute(f"DROP VIEW IF EXISTS {sql.table_name(shape.table)}")
             cursor.execute(sql.create_table(after))
             added = list(after.columns)
         else:
@@ -200,6 +212,19 @@ class DuckDBWarehouse:
             """UPDATE catchment.columns SET type = 'double' WHERE table_name = $1 AND column_name = $2""",
             [table, column],
         )
+
+    def tables(self, schema: str) -> Sequence[str]:
+        return [table for table in tuple(self._shapes) if table.partition(".")[0] == schema]
+
+    def latest_view(self, view: LatestView) -> bool:
+        with self._locked({view.view, view.table}, ddl=True):
+            if self.shape(view.view).version > 0:
+                return False
+            statement = sql.latest_view(view, self.shape(view.table))
+            if statement is not None:
+                with self._transaction() as cursor:
+                    cursor.execute(statement)
+        return True
 
     # ---- the ledger -------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ def load_batch(
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     dead = _bury(cursor, batch.dead, _batch_id(batch))
     duplicates = batch.record_count - len(batch.dead) - inserted
-    return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
+    return Loaded(batch.files, batch.table, inserted, duplicates, dead, skipped=False)
 
 
 def _are_few(rows: Rows, shape: Shape) -> bool:
@@ -228,7 +228,7 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
 
 
 def _batch_id(batch: Batch) -> str | None:
-    return sql.batch_id(batch.names[0]) if batch.names else None
+    return sql.batch_id(batch.files[0]) if batch.files else None
 
 
 def _count(result: duckdb.DuckDBPyConnection) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from catchment import __version__
 from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.ipc import IpcFile
 from catchment.warehouses.shape import Shape
@@ -165,6 +165,16 @@ class RemoteDuckDB:
     def reads(self, url: str) -> bool:
         """See `Warehouse.reads`: files on this machine's disk."""
         return "://" not in url
+
+    def tables(self, schema: str) -> Sequence[str]:
+        """As `Warehouse.tables`."""
+        tables: list[str] = self._call("tables", schema)
+        return tables
+
+    def latest_view(self, view: LatestView) -> bool:
+        """As `Warehouse.latest_view`."""
+        made: bool = self._call("latest_view", view)
+        return made
 
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         """As `Warehouse.load`; files among the rows are read by the process, so a path must be absolute."""

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from catchment.warehouses import LatestView
 from catchment.warehouses.shape import Column, Shape
 
 FORMAT_VERSION = 1
@@ -120,6 +121,28 @@ def add_column(table: str, column: Column) -> str:
 
 def widen(table: str, column: str) -> str:
     return f"ALTER TABLE {table_name(table)} ALTER COLUMN {name(column)} SET DATA TYPE DOUBLE"
+
+
+def latest_view(view: LatestView, shape: Shape) -> str | None:
+    """The view of a table of this shape; None while it has no column for the key."""
+    columns = {column.field: column for column in shape.columns}
+    key, order = columns.get(view.key), columns.get(view.order)
+    if key is None:
+        return None
+    time = f"{OLD}._received_at"
+    if order is not None and order.type == "timestamptz":
+        time = f"coalesce({OLD}.{name(order.name)}, {time})"
+    rank = f"row({time}, {OLD}._received_at, {OLD}._id)"
+    latest = "".join(
+        f", arg_max({OLD}.{name(column.name)}, {rank}) AS {name(column.name)}"
+        for column in shape.columns
+        if column.field not in {view.key, *view.without} and column.name != view.key_column
+    )
+    of_key = f"{OLD}.{name(key.name)}"
+    return (
+        f"CREATE OR REPLACE VIEW {table_name(view.view)} AS SELECT {of_key} AS {name(view.key_column)}{latest} "
+        f"FROM {table_name(view.table)} {OLD} WHERE {of_key} IS NOT NULL GROUP BY {of_key}"
+    )
 
 
 def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:

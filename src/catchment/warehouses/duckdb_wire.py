@@ -26,7 +26,7 @@ import msgspec
 
 from catchment import errors
 from catchment.errors import Abort, CatchmentError, StorageError
-from catchment.warehouses import Batch, Halt, LedgerEntry, Loaded, Warehouse
+from catchment.warehouses import Batch, Halt, LatestView, LedgerEntry, Loaded, Warehouse
 from catchment.warehouses.shape import Shape
 
 PROTOCOL = 1
@@ -76,11 +76,13 @@ class Call:
 
 CALLS: Mapping[str, Call] = {
     "shape": Call(tuple[str], Shape, False, lambda w, a: w.shape(*a)),
+    "tables": Call(tuple[str], list[str], False, lambda w, a: w.tables(*a)),
     "ledger": Call(tuple[list[str]], dict[str, frozenset[str]], False, lambda w, a: w.ledger(*a)),
     "versions": Call(tuple[list[str]], dict[str, str], False, lambda w, a: w.versions(*a)),
     "row_count": Call(tuple[str, datetime, int], int, False, lambda w, a: w.row_count(*a)),
     "halts": Call(tuple[()], list[Halt], False, lambda w, a: w.halts(*a)),
     "load": Call(tuple[list[Batch], bool], list[Loaded], True, lambda w, a: w.load(a[0], past_ledger=a[1])),
+    "latest_view": Call(tuple[LatestView], bool, True, lambda w, a: w.latest_view(*a)),
     "enter": Call(tuple[list[LedgerEntry]], None, True, lambda w, a: w.enter(*a)),
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
     "halt": Call(tuple[str, str], None, True, lambda w, a: w.halt(*a)),
