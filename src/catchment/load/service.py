@@ -118,8 +118,11 @@ class LoadService:
         """Give each loading thread the tables it owns; the late ones wait to be loaded together."""
         now = self._late.take(parts, self._in_flight)
         shares: list[list[Part]] = [[] for _ in self._inboxes]
+        rows = [0] * len(shares)
         for part in sorted(now, key=lambda part: -part.rows):
-            shares[self._owner_of(part, shares)].append(part)
+            owner = self._owner_of(part, rows)
+            shares[owner].append(part)
+            rows[owner] += part.rows
         for inbox, share in zip(self._inboxes, shares, strict=True):
             if share:
                 self._in_flight.add(part.name for part in share)
@@ -129,12 +132,12 @@ class LoadService:
                     self._in_flight.remove(part.name for part in share)
                     self._keeping.sweep_soon()
 
-    def _owner_of(self, part: Part, shares: Sequence[Sequence[Part]]) -> int:
-        """A table stays with the thread it began with: two threads would only wait for its lock."""
+    def _owner_of(self, part: Part, rows: Sequence[int]) -> int:
+        """A table stays with the thread it began with, that with the fewest rows then: two threads would only wait
+        for its lock."""
         if part.table not in self._owner:
             if len(self._owner) >= MAX_REMEMBERED_OWNERS:
                 self._owner.clear()
-            rows = [sum(each.rows for each in share) for share in shares]
             self._owner[part.table] = rows.index(min(rows))
         return self._owner[part.table]
 
