@@ -185,11 +185,24 @@ def test_once_there_is_room_a_replay_brings_the_rows_into_their_own_table(few: R
     fill(few)
     few.file(event("m1", "web.late", n=1))
     few.file(event("m2", "web.late", n=2))
-    roomy = Loader.of(few.warehouse, few.archive, msgspec.structs.replace(FEW, max_tables=4))
+    roomy = Loader.of(few.warehouse, few.archive, msgspec.structs.replace(FEW, max_tables=4), lets_out=True)
     assert replay(roomy, few.archive, "web.late", since=None, until=None).inserted == 2
     assert few.ask("SELECT _id, n FROM web.late ORDER BY 1") == [("m1", 1), ("m2", 2)]
     assert few.ask("SELECT count(*) FROM web.other_events") == [(2,)]
     assert replay(roomy, few.archive, "web.late", since=None, until=None).inserted == 0
+
+
+def test_its_rows_stay_together_until_then(few: Rig) -> None:
+    """Also where a crash left the schema with a table less than the loader had let in."""
+    few.file(event("0", "web.t0", n=1))
+    for table in ("web.t1", "web.t2"):
+        assert few.loader.limits.place(table) is Place.OWN  # and then it dies
+    few.file(event("m1", "web.late", n=1))
+    after = Loader.of(few.warehouse, few.archive, FEW)
+    again = few.put(few.message(event("m1", "web.late", n=1), event("m2", "web.late", n=2), event("0", "web.t1", n=1)))
+    assert sum(each.inserted for each in after.load(again)) == 2
+    assert few.ask("SELECT _id FROM web.other_events ORDER BY 1") == [("late/m1",), ("late/m2",)]
+    assert tables(few) == {"web.t0", "web.t1", "web.other_events"}
 
 
 def test_a_replay_within_the_limit_repairs_the_table_of_others(few: Rig) -> None:
@@ -290,6 +303,21 @@ def test_rewritten_files_do_not_wait_since_they_were_loaded_once(rig: Rig) -> No
     rig.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), rig.folder, readable=[rig.folder / "archive"])
     slow(rig)
     assert rig.sweep.everything(Stop()) == 8
+
+
+def test_a_restore_gives_the_room_to_those_that_came_first(few: Rig) -> None:
+    fill(few)
+    lines = [stamped("m", b'{"n":1}', table=f"web.a{at}", at_s=7_200) for at in range(5)]
+    few.loader.load(few.put(*[packed(line) for line in lines]))
+    had = {table: content(few.warehouse, table) for table in tables(few)}
+    assert "web.other_events" in had
+    list(rewrite(few.archive, few.warehouse, now=few.now + timedelta(days=2), age=timedelta(hours=1)))
+    few.warehouse.close()
+    few.warehouse.path.unlink()
+    few.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), few.folder, readable=[few.folder / "archive"])
+    loader = Loader.of(few.warehouse, few.archive, FEW, paced=False)
+    assert Sweep(loader, few.archive, InFlight()).everything(Stop()) == 8
+    assert {table: content(few.warehouse, table) for table in tables(few)} == had
 
 
 # ---- columns ---------------------------------------------------------------------------------

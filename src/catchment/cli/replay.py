@@ -35,7 +35,7 @@ def replay(project: Project, table: str, since: str | None, until: str | None, i
         raise UsageError("--until is not later than --since", "the earlier time with --since")
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
-        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False)
+        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False, lets_out=True)
         done = replay_table(loader, archive, table, since=first, until=last, progress=_progress)
     if sys.stderr.isatty():
         click.echo(err=True)  # behind the progress

@@ -26,6 +26,9 @@ BURST_MINUTES = 5
 """So many minutes' new tables may come at once: a company with 60 names on its first day notices nothing."""
 
 
+MAX_REMEMBERED = 10_000
+
+
 class Place(Enum):
     """Where records of a table go."""
 
@@ -57,9 +60,12 @@ class Limits:
     """Tables that are made whatever the limits, besides those that the configuration names."""
     paced: bool = True
     """False: as fast as may be, as when the archive is loaded again."""
+    lets_out: bool = False
+    """Whether a table of which rows went to the others may be made now: for a replay, which brings all of them."""
     clock: Callable[[], float] = time.monotonic
     _schemas: dict[str, _Schema] = field(default_factory=dict)
     _full: dict[str, None] = field(default_factory=dict)
+    _elsewhere: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def place(self, table: str, *, known: bool = False) -> Place:
@@ -78,6 +84,8 @@ class Limits:
                 return Place.OWN
             if len(state.names - {others_of(schema)}) >= self.config.max_tables:
                 self._say(schema, state, Place.OTHERS, table)
+                return Place.OTHERS
+            if not self.lets_out and self._was_elsewhere(table):
                 return Place.OTHERS
             if self.paced and not known and not self._take_token(state):
                 self._say(schema, state, Place.WAITS, table)
@@ -108,6 +116,23 @@ class Limits:
             state = _Schema(names, self._burst, self.clock())
             self._schemas[schema] = state
         return state
+
+    def _was_elsewhere(self, table: str) -> bool:
+        """Whether rows of a table that is not there were loaded: among the others. They stay together, or what is
+        delivered again after a crash, to a schema with a table less, would be in two tables."""
+        if table in self._elsewhere:
+            return True
+        if self.warehouse.shape(others_of(table.partition(".")[0])).version == 0:
+            return False
+        import nanoarrow
+
+        answer = self.warehouse.query("SELECT 1 FROM catchment.ledger WHERE table_name = $1 LIMIT 1", [table])
+        found = any(True for _ in nanoarrow.ArrayStream(answer).iter_tuples())
+        if found:
+            if len(self._elsewhere) >= MAX_REMEMBERED:
+                self._elsewhere.clear()
+            self._elsewhere.add(table)
+        return found
 
     @property
     def _burst(self) -> float:

@@ -90,16 +90,16 @@ class Loader:
         wanted: Wanted | None = None,
         *,
         paced: bool = True,
+        lets_out: bool = False,
     ) -> Loader:
-        """One with these settings. Not `paced` it makes new tables as fast as they come: for what was archived
-        long ago."""
+        """One with these settings. `paced` and `lets_out` are of `Limits`."""
         wanted = wanted or Wanted()
         return cls(
             warehouse,
             archive,
             Memory(),
             Halts(warehouse, config),
-            Limits(warehouse, config, wanted.tables, paced),
+            Limits(warehouse, config, wanted.tables, paced, lets_out),
             Views(warehouse, wanted.views),
             config.dedupe_window,
         )
