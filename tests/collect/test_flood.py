@@ -1,4 +1,5 @@
-"""A flood of names through the real collector and loader: events and properties that nobody has named before."""
+"""A flood of names through the real collector and loader, which is killed meanwhile: events and properties that
+nobody has named before."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from tests.collect.test_service import KEY, Collecting
 from tests.crash.running import opened_warehouse, until
 
 EVENTS = 10_000
+KILL_EVERY = 2_500
 BATCH = 500
 MAX_TABLES, MAX_COLUMNS = 20, 40
 COLLECTOR_MEMORY_BYTES = 100 * 1024 * 1024
@@ -78,6 +80,8 @@ def test_ten_thousand_names_lose_nothing_and_make_few_tables(running: Collecting
             for start in range(0, EVENTS // 2 if again else EVENTS, BATCH):
                 calls = [flood(number) for number in range(start, start + BATCH)]
                 assert running.post(connection, {"batch": calls}) == 200
+                if start % KILL_EVERY == 0:
+                    running.kill("load")
         wide = {"type": "track", "event": "Wide", "messageId": "wide", "properties": {f"p{n}": n for n in range(300)}}
         assert running.post(connection, {"batch": [wide]}) == 200
         most_bytes = watch.stop()

@@ -75,6 +75,7 @@ def test_both_rows_of_a_track_have_the_id_of_the_message(collect: Handler) -> No
 
 @pytest.mark.parametrize(("event", "table"), [
     ("Signed Up", "signed_up"), ("signedUp", "signed_up"), ("Tracks", "event_tracks"), ("Users", "event_users"),
+    ("Other events", "event_other_events"),
     ("2nd Try", "_2nd_try"), ("select", "select"),
 ])  # fmt: skip
 def test_event_tables(collect: Handler, event: str, table: str) -> None:

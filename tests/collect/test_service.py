@@ -188,6 +188,27 @@ def test_it_stops_in_order(running: Collecting) -> None:
     assert '"event":"died"' not in running.said()
 
 
+def test_users_have_the_latest_value_of_every_trait(running: Collecting) -> None:
+    def identify(identity: str, moment: str, **traits: Any) -> dict[str, Any]:
+        call = {"type": "identify", "userId": "u", "messageId": identity, "timestamp": moment, "traits": traits}
+        return call | {"context": {"locale": identity}}
+
+    with contextlib.closing(running.connect()) as connection:
+        calls = [
+            identify("1", "2026-11-23T10:00:00Z", plan="free", address={"city": "Oslo"}),
+            identify("2", "2026-11-23T12:00:00Z", plan="paid"),
+        ]
+        assert running.post(connection, {"batch": calls}) == 200
+        until(running.is_loaded, "the first to be loaded")
+        late = identify("3", "2026-11-23T11:00:00Z", plan="trial", age=7)
+        assert running.post(connection, {"batch": [late]}) == 200
+        until(running.is_loaded, "the late one to be loaded")
+    running.stop_up()
+    question = "SELECT id, plan, address_city, age, context_locale FROM site.users"
+    with opened_warehouse(running.project) as warehouse:
+        assert rows(warehouse, question) == [("u", "paid", "Oslo", 7, "2")]
+
+
 def test_its_address_and_health_are_told(running: Collecting) -> None:
     with contextlib.closing(running.connect()) as connection:
         connection.request("GET", "/readyz")

@@ -19,6 +19,7 @@ from tests.crash.running import REPOSITORY
 _PROTECTIONS = "tests/crash/test_protections.py"
 _POINTS = "tests/crash/test_points.py"
 _ORDER = "tests/crash/test_order.py"
+_LIMITS = "tests/load/test_limits.py"
 _CONFORMANCE = "tests/warehouses/test_duckdb.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -153,6 +154,27 @@ MUTANTS = (
             ),
         ),
         (f"{_POINTS}::test_a_crash_there_loses_and_doubles_nothing[after commit of a load 1]",),
+    ),
+    Mutant(
+        "ids by table, among rows of several",
+        (("load/others.py", 'id=f"{table}/{record.id}"', "id=record.id"),),
+        (f"{_LIMITS}::test_the_same_id_in_two_tables_is_two_rows_and_in_one_is_one",),
+    ),
+    Mutant(
+        "rows of a table without room stay together",
+        (("load/limits.py", "if not self.lets_out and self._was_elsewhere(table):", "if False:"),),
+        (f"{_LIMITS}::test_its_rows_stay_together_until_then",),
+    ),
+    Mutant(
+        "locks of all that a batch enters",
+        (
+            (
+                "warehouses/duckdb.py",
+                "{*tables, *(entry.table for batch in batches for entry in batch.entries)}",
+                "tables",
+            ),
+        ),
+        (f"{_CONFORMANCE}::TestDuckDB::test_of_two_loads_that_would_enter_one_batch_one_does",),
     ),
     Mutant(
         "sweep",

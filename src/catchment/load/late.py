@@ -19,6 +19,7 @@ EVERY_S = 45.0
 LARGE_ROWS = 1_000_000
 MAX_WAITING_ROWS = 250_000
 """More do not wait, since they do so in memory; a search for so many pays for its width."""
+MAX_REMEMBERED = 10_000
 _ASK_AGAIN_S = 300.0
 
 
@@ -71,5 +72,7 @@ class LateParts:
         except CatchmentError as error:
             _log.debug("cannot tell how large a table is", table=part.table, exc=error)
             large = False
+        if len(self._large) >= MAX_REMEMBERED:
+            self._large.clear()
         self._large[part.table] = (large, time.monotonic())
         return large
