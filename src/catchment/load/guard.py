@@ -133,7 +133,7 @@ def distinct(sights: Sequence[Sight]) -> bool:
     return len(everything) == total
 
 
-@lru_cache(maxsize=4_000)
+@lru_cache(maxsize=1_000)
 def decoder(shape: Shape, always_null: frozenset[str]) -> Any:
     """`decode_lines` for records that fit the shape."""
     return msgspec.json.Decoder(record_type(shape, always_null)).decode_lines

@@ -82,7 +82,7 @@ class Limits:
             if table in state.names or self.warehouse.shape(table).version > 0:
                 state.names.add(table)
                 return Place.OWN
-            if len(state.names - {others_of(schema)}) >= self.config.max_tables:
+            if len(state.names) - (others_of(schema) in state.names) >= self.config.max_tables:
                 self._say(schema, state, Place.OTHERS, table)
                 return Place.OTHERS
             if not self.lets_out and self._was_elsewhere(table):

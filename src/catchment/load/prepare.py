@@ -111,9 +111,10 @@ def prepare(
         )
     as_they_lie = work.fitting_lines
     prepared = []
-    decode = decoder(after, frozenset()) if lies_well(after) and not after.key else None
+    may_lie = not every_row and lies_well(after) and not after.key
+    decode = decoder(after, frozenset()) if may_lie and odd else None
     for origin, record in odd:
-        if decode is not None and not every_row and _fits(decode, origin.line):
+        if decode is not None and _fits(decode, origin.line):
             as_they_lie.append(origin.line)
             continue
         try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,29 @@ from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
-from catchment.warehouses.shape import Shape, record_type
+from catchment.warehouses.shape import ColumnType, Moment, Shape
 
 FEW_ROWS = 64
 FEW_VALUES = 4_000
 """Up to here prepared rows go in as parameters rather than as a file, which costs 3 ms. Rows as they lie do not:
 DuckDB's JSON reader finds what the guard does not see."""
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Prepared(msgspec.Struct, gc=False):
+    """A prepared line, its values raw: for a few rows of a table a type of its own costs more than it saves."""
+
+    id: str
+    received_at: Moment
+    not_before: Moment
+    source: str
+    data: dict[str, msgspec.Raw]
+    rescued: msgspec.Raw = _NULL
+
+
+_decode_lines = msgspec.json.Decoder(_Prepared).decode_lines
 
 
 def load_batch(
@@ -114,9 +132,8 @@ def _insert_few(
 ) -> int:
     """Search first, then insert, each as one statement with parameters."""
     assert isinstance(rows.data, bytes)
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type(shape, prepared=rows.prepared, loose=True))
-    earliest: dict[tuple[str, str], Any] = {}
-    for record in decoder.decode_lines(rows.data):
+    earliest: dict[tuple[str, str], _Prepared] = {}
+    for record in _decode_lines(rows.data):
         copy = earliest.setdefault((record.source, record.id), record)
         if record.received_at < copy.received_at:
             earliest[record.source, record.id] = record
@@ -135,7 +152,9 @@ def _insert_few(
     return len(fresh)
 
 
-def _insert_values(cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Sequence[Any], batch: str | None) -> None:
+def _insert_values(
+    cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Sequence[_Prepared], batch: str | None
+) -> None:
     """One statement for all; columns that are null in every row are left out, since each costs."""
     columns: dict[str, Sequence[Any]] = {
         "_id": [record.id for record in records],
@@ -144,10 +163,12 @@ def _insert_values(cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Seq
         "_batch": [batch] * len(records),
         "_rescued": [_json(record.rescued) for record in records],
     }
-    for column, values in zip(
-        shape.columns, zip(*(msgspec.structs.astuple(record.data) for record in records), strict=True), strict=False
-    ):
-        columns[column.name] = [_json(value) if isinstance(value, msgspec.Raw) else value for value in values]
+    there = {name for record in records for name in record.data}
+    for column in shape.columns:
+        if column.name in there:
+            read = _READ[column.type]
+            raws = (record.data.get(column.name, _NULL) for record in records)
+            columns[column.name] = [None if bytes(raw) == b"null" else read(raw) for raw in raws]
     used = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     row = f"({', '.join('?' * len(used))}, now())"
     cursor.execute(
@@ -187,10 +208,20 @@ def _known(
     return set(found)
 
 
-def _json(raw: msgspec.Raw | None) -> str | None:
+def _json(raw: msgspec.Raw) -> str | None:
     """JSON text for a JSON column: null there is SQL's NULL."""
-    text = "null" if raw is None else bytes(raw).decode()
+    text = bytes(raw).decode()
     return None if text == "null" else text
+
+
+_READ: Mapping[ColumnType, Callable[[msgspec.Raw], Any]] = {
+    "boolean": msgspec.json.Decoder(bool).decode,
+    "bigint": msgspec.json.Decoder(int).decode,
+    "double": msgspec.json.Decoder(float).decode,
+    "timestamptz": msgspec.json.Decoder(datetime).decode,
+    "varchar": msgspec.json.Decoder(str).decode,
+    "json": _json,
+}
 
 
 def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str | None) -> int:

@@ -87,9 +87,6 @@ _BOUNDED: dict[str, Any] = {
     "json": Raw,
 }
 
-_LOOSE: dict[str, Any] = {**_BOUNDED, "double": float}
-"""For rows that were looked at one by one: a double may be as large as it likes."""
-
 
 def is_nameable(field: str) -> bool:
     """Whether msgspec and DuckDB can be told to read a field of this name."""
@@ -107,33 +104,24 @@ def lies_well(shape: Shape) -> bool:
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-@lru_cache(maxsize=4_000)
-def record_type(
-    shape: Shape,
-    always_null: frozenset[str] = frozenset(),
-    *,
-    prepared: bool = False,
-    loose: bool = False,
-) -> type[msgspec.Struct]:
+def record_type(shape: Shape, always_null: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
     """The msgspec type of a stamped record whose `data` fits the columns: one C pass tells whether it does.
-    Only for a shape that `lies_well`, unless `prepared`.
+    Only for a shape that `lies_well`.
 
-    `data` decodes to a struct with one attribute a column, in order, so that `msgspec.structs.astuple` gives
-    a row. Fields of `always_null` have no column and may hold null alone; any other unknown field fails, unless
-    `loose`. In prepared lines (see `warehouses.Rows`) `data` goes by column name.
+    Fields of `always_null` have no column and may hold null alone; any other unknown field fails.
     Not seen by it: duplicate keys, NUL, a seventh fractional digit, invalid UTF-8 inside JSON columns.
+    A type takes milliseconds to make and half a kilobyte a column.
     """
-    types = _LOOSE if loose else _BOUNDED
     fields = [
         (
             f"f{at}",
-            Raw if column.type == "json" else types[column.type] | None,  # Raw takes null, and no union
-            msgspec.field(default=None, name=column.name if prepared else column.field),
+            Raw if column.type == "json" else _BOUNDED[column.type] | None,  # Raw takes null, and no union
+            msgspec.field(default=None, name=column.field),
         )
         for at, column in enumerate(shape.columns)
     ]
     nulls = [(f"n{at}", None, msgspec.field(default=None, name=field)) for at, field in enumerate(sorted(always_null))]
-    data = msgspec.defstruct("Data", [*fields, *nulls], forbid_unknown_fields=not loose, gc=False)
+    data = msgspec.defstruct("Data", [*fields, *nulls], forbid_unknown_fields=True, gc=False)
     keyed: list[Any] = [("op", str, "upsert"), ("key", Raw, Raw(b"")), ("version", str, "")] if shape.key else []
     return msgspec.defstruct(
         "StampedRecord",
