@@ -108,7 +108,7 @@ def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
 
 def test_every_call_of_the_protocol_is_carried() -> None:
     calls = {name for name, value in vars(Warehouse).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert calls == {*wire.CALLS, "query", "close"}
+    assert calls == {*wire.CALLS, "query", "close", "reads"}
     for name in calls:
         ours, theirs = inspect.signature(getattr(RemoteDuckDB, name)), inspect.signature(getattr(Warehouse, name))
         assert ours == theirs, name

@@ -90,7 +90,7 @@ CALLS: Mapping[str, Call] = {
     "tidy": Call(tuple[datetime], None, True, lambda w, a: w.tidy(*a)),
     "backup": Call(tuple[str], None, True, lambda w, a: w.backup(Path(a[0]))),
 }
-"""Everything but `query`, whose answer is a stream, and `close`, which is each side's own."""
+"""Everything but `query`, whose answer is a stream, and `close` and `reads`, which are each side's own."""
 
 encode = msgspec.msgpack.Encoder().encode
 
