@@ -207,14 +207,15 @@ def check_table(table: str) -> None:
         raise Malformed("bad-table", f"{table} is Catchment's own - at `$.table`")
 
 
-def _check_table_setting(table: str) -> None:
+def check_table_setting(table: str) -> None:
+    """Raise `ValueError`, as a setting's check does, unless records may be filed into `table`."""
     try:
         check_table(table)
     except Malformed:
         raise ValueError("must be a table's name, schema.table in lower case, and none of Catchment's own") from None
 
 
-TableName = Annotated[str, msgspec.Meta(extra={"check": _check_table_setting})]
+TableName = Annotated[str, msgspec.Meta(extra={"check": check_table_setting})]
 """A table's name as a setting of a project file."""
 
 

@@ -36,7 +36,8 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     expected = load_project(file.parent, environment={})
     # What has no default stands there as `key = …` and is for people to fill in.
     uncommented, count = re.subn(r"(?m)^# (?=(?:\w+ = [^…]+|\[.+\])$)", "", commented)
-    named = uncommented.replace('[load.tables."NAME"]', '[load.tables."web.signup"]')
+    named = uncommented.replace('[load.tables."NAME"', '[load.tables."web.signup"')
+    named = named.replace('columns."NAME"]', "columns.total]")
     named = named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"')
     named = named.replace('[collect.webhooks."NAME"]', '[collect.webhooks.shop]\nsecret = "its secret"')
     file.write_text(named)
@@ -48,7 +49,7 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     load = structs.replace(project.load, tables={})
     collect = structs.replace(project.collect, sources={}, webhooks={})
     assert replace(project, load=load, collect=collect) == expected
-    assert structs.replace(project.load.for_table("web.signup"), tables={}) == expected.load
+    assert replace(project.load.for_table("web.signup"), columns={}) == expected.load.for_table("web.other")
 
 
 def test_secrets_are_kept_from_others_and_from_git(catchment: Catchment, tmp_path: Path) -> None:

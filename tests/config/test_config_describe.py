@@ -38,9 +38,9 @@ def test_settings_are_as_declared() -> None:
     assert told["max_rows"] == ("whole number, at least 1", "250_000")
     assert told["max_bytes"] == ("size, at least 1 MB", '"64 MB"')
     assert told["dedupe_window"] == ("duration, at least 1 minute", '"7 days"')
-    assert told["contract"] == ('"evolve"', '"evolve"')
+    assert told["contract"] == ('"evolve" or "freeze" or "reject"', '"evolve"')
     assert told["max_rejected_share"] == ("number, at least 0, at most 1", "0.5")
-    assert told['tables."NAME".contract'] == ('"evolve"', "")
+    assert told['tables."NAME".contract'] == ('"evolve" or "freeze" or "reject"', "")
 
 
 @pytest.mark.usefixtures("small_adapters")
@@ -91,7 +91,7 @@ def test_the_schema_takes_what_is_right(schema: dict[str, Any], text: str) -> No
         "[load]\nmax_rows = 0",
         '[load]\nmax_bytes = "64 megs"',
         "[load]\ndedupe_window = 7",
-        '[load]\ncontract = "freeze"',
+        '[load]\ncontract = "thaw"',
         '[warehouse]\ntype = "needy"',
         '[queue]\ntype = "kafka"',
         "[queue]\npath = 'x'",

@@ -69,8 +69,8 @@ load = 9101
     assert project.queue.config.max_bytes == 2 * 2**30
     assert (project.load.max_bytes, project.load.max_age_s) == (1_500_000, 60)
     assert project.load.for_table("website.signup").max_rejected_share == 0.1
-    assert project.load.for_table("website.signup").max_rows == 1_000
-    assert project.load.for_table("website.other") is project.load
+    assert project.load.for_table("website.signup").contract == "evolve"
+    assert project.load.for_table("website.other").max_rejected_share == 0.5
     assert project.metrics.port("load") == 9101
 
 
@@ -107,9 +107,16 @@ def test_no_project_anywhere_says_how_to_make_one(tmp_path: Path) -> None:
         ('[load]\nmax_bytes = "1 kB"', 2, "load.max_bytes", 'must be at least 1000000, not "1 kB"'),
         ("[load]\ndedupe_window = 7", 2, "load.dedupe_window", "must be a duration with its unit"),
         ('[load]\ndedupe_window = "2 s"', 2, "load.dedupe_window", 'must be at least 1 minute, not "2 s"'),
-        ('[load]\ncontract = "evolv"', 2, "load.contract", 'must be "evolve", not "evolv"'),
-        ('[load]\ncontract = "freeze"', 2, "load.contract", "not yet part of Catchment"),
-        ('[load.tables."a.b"]\ncontract = "reject"', 2, 'load.tables."a.b".contract', "not yet part"),
+        ('[load]\ncontract = "evolv"', 2, "load.contract", 'must be "evolve" or "freeze" or "reject", not "evolv"'),
+        ('[load.tables."a.*.b"]\ncontract = "reject"', 1, 'load.tables."a.*.b"', "must be a table's name"),
+        ('[load.tables."catchment.*"]\ncontract = "reject"', 1, 'load.tables."catchment.*"', "must be a table's name"),
+        ('[load.tables."a.b".columns.x]\ntype = "text"', 2, 'load.tables."a.b".columns.x.type', 'must be "boolean"'),
+        (
+            '[load.tables."a.b".columns.x]\nrename = "X y"',
+            2,
+            'load.tables."a.b".columns.x.rename',
+            "must be a column's",
+        ),
         ("[load.tables.Signup]", 1, "load.tables.Signup", "must be a table's name"),
         ('[load.tables."catchment.ledger"]', 1, 'load.tables."catchment.ledger"', "none of Catchment's own"),
         ('[load.tables]\n"a.b" = 1', 2, 'load.tables."a.b"', "must be a table of settings, not 1"),

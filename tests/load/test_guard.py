@@ -10,19 +10,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catchment.errors import Malformed
+from catchment.load.contracts import Contract
 from catchment.load.guard import (
     MAX_NULL_FIELDS,
     Memory,
     Sight,
     TableMemory,
-    decoder,
     distinct,
     has_nul,
     is_plainly_sound,
     look,
     strictly,
+    trusted,
 )
-from catchment.load.prepare import Origin, _read, prepare
+from catchment.load.prepare import prepare
+from catchment.load.stamped import Origin
+from catchment.load.stamped import read as read_line
 from catchment.record import now
 from catchment.testing.content import content
 from catchment.warehouses import Batch, Rows
@@ -34,11 +37,12 @@ TYPES: dict[str, ColumnType] = {
 }  # fmt: skip
 SHAPE = Shape("web.event", 1, tuple(Column(name, name, kind) for name, kind in TYPES.items()))
 NOTHING = TableMemory()
+EVOLVE = Contract()
 
 
 def seen(*data: bytes, shape: Shape = SHAPE, memory: TableMemory = NOTHING, source: str = "web") -> Sight | None:
     lines = [stamped(str(at), each, source=source).text for at, each in enumerate(data)]
-    return look(b"".join(lines), shape, memory)
+    return look(b"".join(lines), shape, memory, EVOLVE)
 
 
 # ---- what it sees -------------------------------------------------------------------------
@@ -50,7 +54,7 @@ def test_a_pack_that_fits_is_seen_with_its_ids_and_times() -> None:
         stamped("2", at_s=1, age_s=3600),
         stamped("3", at_s=9, age_s=-30),
     ]
-    sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING)
+    sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING, EVOLVE)
     assert sight == Sight(
         shape_version=1,
         count=3,
@@ -65,7 +69,7 @@ def test_a_pack_that_fits_is_seen_with_its_ids_and_times() -> None:
 
 def test_ids_of_several_sources_go_with_their_source() -> None:
     lines = [stamped("1", source="a"), stamped("1", source="b")]
-    sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING)
+    sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING, EVOLVE)
     assert sight is not None
     assert (sight.source, sight.identities, sight.early) == (None, (("a", "1"), ("b", "1")), False)
     assert distinct([sight])
@@ -203,7 +207,7 @@ EXTRAS = st.sampled_from(
 def test_what_is_plainly_sound_is_so_strictly(data: bytes, extra: bytes) -> None:
     line = stamped("1", data, extra=extra).text.rstrip(b"\n")
     try:
-        record = _read(line)
+        record = read_line(line)
     except Malformed:
         return
     if is_plainly_sound(line, record):
@@ -215,7 +219,7 @@ def test_what_is_plainly_sound_is_so_strictly(data: bytes, extra: bytes) -> None
 )
 def test_ordinary_lines_are_plainly_sound(extra: bytes) -> None:
     line = stamped("1", '{"s":"ü","n":1,"j":{"a":["x"]}}'.encode(), extra=extra).text.rstrip(b"\n")
-    assert is_plainly_sound(line, _read(line))
+    assert is_plainly_sound(line, read_line(line))
 
 
 # ---- agreement -----------------------------------------------------------------------------
@@ -260,17 +264,17 @@ def test_what_the_guard_lets_pass_loads_as_if_prepared(shared_rig: Rig, rows: li
     fast, slow = (shape_of(shared_rig, f"guard.{name}{serial}") for name in ("fast", "slow"))
     texts = ["{" + ",".join(f'"{name}":{value}' for name, value in row.items()) + "}" for row in rows]
     plain = [stamped(str(at), each.encode(), table=fast.table).text for at, each in enumerate(texts)]
-    fits = [line for line in plain if look(line, fast, NOTHING)]
+    fits = [line for line in plain if look(line, fast, NOTHING, EVOLVE)]
     for line in fits:  # one by one: a pack fits if each of its lines does
         if not loads_as_it_lies(shared_rig, fast, line):
             continue
         origin = Origin(line.replace(fast.table.encode(), slow.table.encode(), 1).rstrip(b"\n"), "f", 1)
-        done = prepare([origin], slow, NOTHING, refused={}, frozen=False, max_columns=300, every_row=True, now=now())
+        done = prepare([origin], slow, NOTHING, refused={}, contract=EVOLVE, every_row=True, now=now())
         assert (done.dead, done.changes) == ((), ())
         load(shared_rig, slow, *done.rows)
     assert content(shared_rig.warehouse, fast.table) == content(shared_rig.warehouse, slow.table)
-    together = [line for line in fits if look(line, fast, NOTHING)]
-    assert not together or look(b"".join(together), fast, NOTHING) is not None
+    together = [line for line in fits if look(line, fast, NOTHING, EVOLVE)]
+    assert not together or look(b"".join(together), fast, NOTHING, EVOLVE) is not None
 
 
 def loads_as_it_lies(shared_rig: Rig, shape: Shape, line: bytes) -> bool:
@@ -310,4 +314,4 @@ def load(shared_rig: Rig, shape: Shape, *rows: Rows, changes: tuple[AddColumn, .
 def test_a_backslash_is_needed_for_nul() -> None:
     assert has_nul(b'"\\u0000"')
     assert not has_nul(b'"u0000"')
-    assert decoder(SHAPE, frozenset()) is decoder(SHAPE, frozenset())
+    assert trusted(SHAPE, NOTHING, EVOLVE).__self__ is trusted(SHAPE, NOTHING, EVOLVE).__self__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,7 @@ def slow(rig: Rig, per_minute: int = 1, max_tables: int = 1_000) -> Clock:
     clock = Clock()
     config = msgspec.structs.replace(FEW, max_tables=max_tables, max_new_tables_per_minute=per_minute)
     limits = Limits(rig.warehouse, config, clock=clock)
-    rig.loader = Loader(
-        rig.warehouse, rig.archive, rig.loader.memory, rig.halts, limits, rig.loader.views, timedelta(days=7)
-    )
+    rig.loader = replace(Loader.of(rig.warehouse, rig.archive, config), limits=limits)
     rig.sweep = Sweep(rig.loader, rig.archive, InFlight())
     return clock
 

@@ -32,7 +32,7 @@ class Grumpy:
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         self.loads.append(list(batches))
         if self.swallows:
-            return []
+            return [Loaded(batch.files, batch.table, 0, 0, 0, skipped=True) for batch in batches]
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from catchment.load.loader import PLANNED_ROWS
-from catchment.load.prepare import Origin, Prepared, prepare
+from catchment.load.prepare import Prepared, prepare
+from catchment.load.stamped import Origin
 from tests.load.loading import Rig, columns, event
 
 COUNT = 3 * PLANNED_ROWS

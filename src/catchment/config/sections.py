@@ -94,7 +94,5 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "queue.type": ("rabbitmq", "kafka", "sqs"),
     "warehouse.type": ("postgres", "redshift"),
     "state.type": ("postgres",),
-    "load.contract": ("freeze", "reject"),
-    "load.tables.*.contract": ("freeze", "reject"),
 }
 """What is designed and not built: a whole section, or these values of a setting."""

@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from catchment.record import TableName
+from catchment.naming import identifier
+from catchment.record import check_table_setting
+from catchment.warehouses.shape import METADATA, ColumnType
 
-Contract = Literal["evolve"]
+Contract = Literal["evolve", "freeze", "reject"]
 
 _MINUTE = timedelta(minutes=1)
+
+
+_EVERY_TABLE = ".*"
+"""How the name of a schema's settings ends."""
+
+
+def _check_tables(name: str) -> None:
+    check_table_setting(f"{name.removesuffix(_EVERY_TABLE)}.any" if name.endswith(_EVERY_TABLE) else name)
+
+
+def _check_column_name(name: str) -> None:
+    if identifier(name) != name or name in METADATA:
+        raise ValueError("must be a column's name in lower case", "such as order_total")
+
+
+TablesName = Annotated[str, Meta(extra={"check": _check_tables})]
+
+
+class ColumnConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the project says of one field and its column."""
+
+    type: (
+        Annotated[
+            ColumnType,
+            Meta(
+                description="The column's type, rather than what the first values want. A value of another type is"
+                " kept in `_rescued`; a `varchar` takes any value, as its JSON text where it is none."
+            ),
+        ]
+        | None
+    ) = None
+    not_null: Annotated[
+        bool, Meta(description="A record without a value for it is a dead letter, whatever the contract.")
+    ] = False
+    rename: (
+        Annotated[
+            str,
+            Meta(
+                description="The column's name, for a column that is not there yet.",
+                extra={"check": _check_column_name},
+            ),
+        ]
+        | None
+    ) = None
+    description: Annotated[str, Meta(description="What it means, for people.")] = ""
 
 
 class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +69,14 @@ class TableLoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     contract: Annotated[Contract, Meta(description="What happens to a field that the table does not have.")] | None = (
         None
     )
+    columns: Annotated[
+        dict[str, ColumnConfig],
+        Meta(description="Columns by their fields' names in the records: they are made whatever the contract."),
+    ] = {}
+    drop: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(description="Fields that never reach the warehouse. The archive has them, as it was received."),
+    ] = []
     max_rejected_share: (
         Annotated[float, Meta(ge=0, le=1, description="Loading of the table halts when more than this is rejected.")]
         | None
@@ -52,7 +108,11 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 64_000_000
     contract: Annotated[
         Contract,
-        Meta(description="What happens to a field that the table does not have: `evolve` adds the column."),
+        Meta(
+            description="What happens to a field that the table does not have, or to a value that its column does not"
+            " take: `evolve` adds or widens the column, `freeze` keeps the value in `_rescued`, `reject` makes the"
+            " record a dead letter."
+        ),
     ] = "evolve"
     dedupe_window: Annotated[
         timedelta,
@@ -103,13 +163,39 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="Fields beyond so many columns of a table are kept in `_rescued`.")
     ] = 300
     tables: Annotated[
-        dict[TableName, TableLoadConfig], Meta(description="Tables that differ, by name: `schema.table`.")
+        dict[TablesName, TableLoadConfig],
+        Meta(description="Tables that differ, by name: `schema.table`, or `schema.*` for all of a schema."),
     ] = {}
 
-    def for_table(self, table: str) -> LoadConfig:
-        """The settings of one table: its own where it has some, else these."""
-        own = self.tables.get(table)
-        if own is None:
-            return self
-        differing = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
-        return msgspec.structs.replace(self, **differing)
+    def says_of(self, table: str) -> list[TableLoadConfig]:
+        """What is said of one table alone, the more general first: of its schema, of itself."""
+        names = (table.partition(".")[0] + _EVERY_TABLE, table)
+        return [self.tables[name] for name in names if name in self.tables]
+
+    def for_table(self, table: str) -> TableSettings:
+        """The settings of one table: its own, else those of its schema, else these."""
+        settings = TableSettings(self.contract, self.max_rejected_share, self.max_columns)
+        for own in self.says_of(table):
+            settings = settings.with_(own)
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings:
+    """What holds for one table."""
+
+    contract: Contract
+    max_rejected_share: float
+    max_columns: int
+    columns: dict[str, ColumnConfig] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+
+    def with_(self, own: TableLoadConfig) -> TableSettings:
+        """The same with what something more particular says; columns and dropped fields add up."""
+        return TableSettings(
+            self.contract if own.contract is None else own.contract,
+            self.max_rejected_share if own.max_rejected_share is None else own.max_rejected_share,
+            self.max_columns if own.max_columns is None else own.max_columns,
+            {**self.columns, **own.columns},
+            (*self.drop, *own.drop),
+        )

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from catchment.errors import Malformed
+from catchment.load.contracts import Contract
 from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
@@ -66,7 +67,7 @@ class Memory:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, table: str) -> TableMemory:
-        return self._tables.get(table, _NOTHING)
+        return self._tables.get(table, NOTHING)
 
     def learn_null(self, table: str, fields: frozenset[str]) -> None:
         with self._lock:
@@ -81,18 +82,16 @@ class Memory:
             self._tables[table] = TableMemory(known.always_null, known.unwidenable | {column})
 
 
-_NOTHING = TableMemory()
+NOTHING = TableMemory()
 
 
-def look(plain: bytes, shape: Shape, memory: TableMemory) -> Sight | None:
+def look(plain: bytes, shape: Shape, memory: TableMemory, contract: Contract) -> Sight | None:
     """What a pack holds if every row of it fits the table as it stands; None if one does not, or may not."""
-    if shape.version == 0 or shape.key or not lies_well(shape):
+    decode = trusted(shape, memory, contract)
+    if decode is None or not is_utf8(plain) or has_nul(plain):
         return None
-    if not is_utf8(plain) or has_nul(plain):
-        return None
-    unmapped = memory.always_null - {column.field for column in shape.columns}
     try:
-        records = decoder(shape, unmapped)(plain)
+        records = decode(plain)
     except UNREADABLE:
         return None
     return sight(records, shape.version) if records else None
@@ -133,10 +132,22 @@ def distinct(sights: Sequence[Sight]) -> bool:
     return len(everything) == total
 
 
+def trusted(shape: Shape, memory: TableMemory, contract: Contract) -> Any:
+    """`decode_lines` for records that may be loaded as they lie; None where none may."""
+    if shape.version == 0 or shape.key or not lies_well(shape):
+        return None
+    fields = {column.field for column in shape.columns}
+    if not contract.required <= fields or not all(map(is_nameable, contract.dropped)):
+        return None
+    return _decoder(shape, memory.always_null - fields, contract.dropped, contract.required)
+
+
 @lru_cache(maxsize=1_000)
-def decoder(shape: Shape, always_null: frozenset[str]) -> Any:
-    """`decode_lines` for records that fit the shape."""
-    return msgspec.json.Decoder(record_type(shape, always_null)).decode_lines
+def _decoder(shape: Shape, always_null: frozenset[str], ignored: frozenset[str], required: frozenset[str]) -> Any:
+    fields = {column.field for column in shape.columns}
+    if {name.lower() for name in ignored - fields} & {field.lower() for field in fields}:
+        return None  # DuckDB, which folds case, would read the one as the other
+    return msgspec.json.Decoder(record_type(shape, always_null, ignored=ignored, required=required)).decode_lines
 
 
 def is_utf8(plain: bytes) -> bool:

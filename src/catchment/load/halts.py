@@ -48,7 +48,7 @@ class Halts:
         records, dead = self._lately.get(batch.table, (0, 0))
         records, dead = records + batch.record_count, dead + len(batch.dead)
         limits = self.config.for_table(batch.table)
-        if dead < limits.min_rejected or dead <= limits.max_rejected_share * records:
+        if dead < self.config.min_rejected or dead <= limits.max_rejected_share * records:
             return True
         example = batch.dead[0]
         reason = f"{dead:,} of its last {records:,} records were rejected, such as: {example.reason}, {example.detail}"

@@ -17,17 +17,19 @@ import msgspec
 from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import CannotWiden, CatchmentError, Malformed, Retry, SchemaChanged, WarehouseDown
+from catchment.load.changes import Changes, Tell, say
 from catchment.load.config import LoadConfig
+from catchment.load.contracts import Contracts
 from catchment.load.files import Rewritten, parse
 from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look
 from catchment.load.halts import Halts
 from catchment.load.limits import Limits, Place
 from catchment.load.others import others_of, prepare_others
-from catchment.load.prepare import Origin, Prepared, prepare
+from catchment.load.prepare import Prepared, prepare
 from catchment.load.round import Held, Part
+from catchment.load.stamped import Origin
 from catchment.load.views import Views
 from catchment.log import get_log
-from catchment.record import CORRECTIONS, DEAD_LETTERS
 from catchment.warehouses import Batch, LatestView, LedgerEntry, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
@@ -37,7 +39,6 @@ FEW_ROWS = 64
 """Up to here rows are loaded as parameters, past DuckDB's JSON reader, and so looked at one by one."""
 PLANNED_ROWS = 1_000
 """So many rows, from all packs of its first batch, tell a new table's columns."""
-FROZEN = frozenset({DEAD_LETTERS, CORRECTIONS})
 _ATTEMPTS = 20
 _FIRST_DAY = datetime.min.replace(tzinfo=UTC)
 
@@ -77,6 +78,8 @@ class Loader:
     halts: Halts
     limits: Limits
     views: Views
+    contracts: Contracts
+    changes: Changes
     window: timedelta
     """The dedupe window; batches received longer ago are searched a window further back, since `early` does not
     keep what it knows forever."""
@@ -91,8 +94,9 @@ class Loader:
         *,
         paced: bool = True,
         lets_out: bool = False,
+        tell: Tell = say,
     ) -> Loader:
-        """One with these settings. `paced` and `lets_out` are of `Limits`."""
+        """One with these settings. `paced` and `lets_out` are of `Limits`; `tell` hears how tables change."""
         wanted = wanted or Wanted()
         return cls(
             warehouse,
@@ -101,6 +105,8 @@ class Loader:
             Halts(warehouse, config),
             Limits(warehouse, config, wanted.tables, paced, lets_out),
             Views(warehouse, wanted.views),
+            Contracts(config),
+            Changes(warehouse, tell),
             config.dedupe_window,
         )
 
@@ -115,7 +121,7 @@ class Loader:
         except CatchmentError as error:
             _log.debug("cannot tell a table's columns", table=table, exc=error)
             return None
-        return look(plain, shape, self.memory.of(table))
+        return look(plain, shape, self.memory.of(table), self.contracts.of(table))
 
     def load(self, parts: Sequence[Part], *, past_ledger: bool = False) -> list[Loaded]:
         """Load these parts; those that have to wait (`waits`) are left for later.
@@ -299,7 +305,7 @@ class Loader:
         """What the guard saw of a pack; it looks once more if the table has changed since, or had not fitted."""
         if held.sight is not None and held.sight.shape_version == shape.version:
             return held.sight
-        return look(held.pack.plain(), shape, self.memory.of(shape.table))
+        return look(held.pack.plain(), shape, self.memory.of(shape.table), self.contracts.of(shape.table))
 
     def _prepare(
         self, share: _Share, lines: Sequence[Origin], refused: dict[int, Malformed], *, every_row: bool
@@ -308,22 +314,22 @@ class Loader:
         shape: Shape = self.warehouse.shape(table)
         prepared: Prepared
         if share.is_others:
-            prepared = prepare_others(lines, shape, refused=refused, now=datetime.now(UTC))
+            prepared = prepare_others(lines, shape, self.contracts, refused=refused, now=datetime.now(UTC))
         else:
             prepared = prepare(
                 lines,
                 shape,
                 self.memory.of(table),
                 refused=refused,
-                frozen=table in FROZEN,
-                max_columns=self.limits.max_columns(table),
+                contract=self.contracts.of(table),
                 every_row=every_row,
                 now=datetime.now(UTC),
             )
         if prepared.always_null:
             self.memory.learn_null(table, prepared.always_null)
-        if prepared.refused:
-            self.limits.say_full(table, prepared.refused)
+        no_room = {each.field for each in prepared.notes if each.kind == "no room"}
+        if no_room:
+            self.limits.say_full(table, no_room)
         return Batch(
             names=() if share.is_others else tuple(part.name for part in share.parts),
             entries=tuple(_entry(part) for part in share.parts) if share.is_others else (),
@@ -338,6 +344,7 @@ class Loader:
             key=prepared.shape.key,
             early=prepared.early,
             dead=prepared.dead,
+            noted=self.changes.new(table, prepared.notes),
         )
 
     def _search_from(self, own: datetime, first_received_at: datetime) -> datetime:
@@ -347,8 +354,9 @@ class Loader:
 
     def _load(self, batches: Sequence[Batch], past_ledger: bool) -> list[Loaded]:
         loaded = self.warehouse.load(batches, past_ledger=past_ledger)
-        for each in loaded:
+        for batch, each in zip(batches, loaded, strict=True):
             if not each.skipped:
+                self.changes.told(batch.noted)
                 self.views.refresh(each.table)
                 if not past_ledger:  # what is loaded again has been judged
                     self.halts.note(each)

@@ -10,8 +10,10 @@ import msgspec
 
 from catchment.errors import Malformed
 from catchment.load.columns import column_name
-from catchment.load.guard import TableMemory
-from catchment.load.prepare import Origin, Prepared, Sorting, Stamped, prepared_line
+from catchment.load.contracts import Contract, Contracts
+from catchment.load.guard import NOTHING
+from catchment.load.prepare import Prepared, Sorting, prepared_line
+from catchment.load.stamped import Origin, Stamped
 from catchment.load.values import Unfit, fitting
 from catchment.warehouses import DeadLetter, Rows
 from catchment.warehouses.shape import AddColumn, Column, ColumnType, Shape
@@ -34,6 +36,7 @@ _TYPES: dict[str, ColumnType] = {
 """The columns: what events have in common, so that these can be counted and told apart without their JSON."""
 
 _encode = msgspec.json.encode
+_AS_THEY_ARE = Contract()
 
 
 def others_of(schema: str) -> str:
@@ -44,6 +47,7 @@ def others_of(schema: str) -> str:
 def prepare_others(
     lines: Sequence[Origin],
     shape: Shape,
+    contracts: Contracts,
     *,
     refused: Mapping[int, Malformed],
     now: datetime,
@@ -59,12 +63,12 @@ def prepare_others(
     dead: list[DeadLetter] = []
     works: list[Sorting] = []
     for table, places in _by_table(lines).items():
-        work = Sorting(Shape(table), TableMemory(), now)
+        work = Sorting(Shape(table), NOTHING, contracts.of(table), now)
         works.append(work)
         its_refused = {at: refused[place] for at, place in enumerate(places) if place in refused}
         for origin, record in work.sort([lines[place] for place in places], its_refused, every_row=True):
             try:
-                rows.append(prepared_line(_row(record, after), after))
+                rows.append(prepared_line(_row(record, after), after, _AS_THEY_ARE))
             except Malformed as error:  # somebody has made it a keyed table
                 work.bury(origin, error, record)
         dead += work.dead
@@ -74,7 +78,7 @@ def prepare_others(
         rows=(Rows(b"\n".join(rows) + b"\n", len(rows), prepared=True),) if rows else (),
         dead=tuple(dead),
         always_null=frozenset(),
-        refused=frozenset(),
+        notes=(),
         first_received_at=min(_known(work.first for work in works), default=now),
         last_received_at=max(_known(work.last for work in works), default=now),
         search_from=min(_known(work.search_from for work in works), default=now),

@@ -7,55 +7,32 @@ Only here does the loader build Python objects of a payload, row by row.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from catchment.errors import Malformed
-from catchment.load.columns import column_name
-from catchment.load.guard import UNREADABLE, TableMemory, decoder, has_nul, is_plainly_sound, sight, strictly
-from catchment.load.values import Unfit, fitting, wanted, wants_widening
-from catchment.warehouses import DeadLetter, Rows
-from catchment.warehouses.shape import (
-    MAX_EXACT_INTEGER,
-    AddColumn,
-    Change,
-    Column,
-    Moment,
-    SetKey,
-    Shape,
-    Widen,
-    lies_well,
+from catchment.load.contracts import Contract
+from catchment.load.guard import (
+    NOTHING,
+    UNREADABLE,
+    TableMemory,
+    has_nul,
+    is_plainly_sound,
+    sight,
+    strictly,
+    trusted,
 )
-
-
-class Stamped(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A stamped record of any table, its fields' values raw."""
-
-    table: str
-    id: str
-    received_at: Moment
-    not_before: Moment
-    source: str
-    data: dict[str, msgspec.Raw]
-    rescued: dict[str, msgspec.Raw] | None = None
-    op: Literal["insert", "upsert", "delete"] = "insert"
-    key: tuple[str, ...] = ()
-    version: str = ""
-    retries: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A line with the archive file it lies in."""
-
-    line: bytes
-    file: str
-    number: int
-    table: str = ""
+from catchment.load.notes import Notes
+from catchment.load.planning import planned
+from catchment.load.stamped import Origin, Stamped, identified, read, without
+from catchment.load.values import Unfit, fitting
+from catchment.warehouses import DeadLetter, Rows, SchemaChange
+from catchment.warehouses.shape import MAX_EXACT_INTEGER, Change, Column, Shape, lies_well
 
 
 @dataclass(slots=True)
@@ -69,15 +46,14 @@ class Prepared:
     dead: tuple[DeadLetter, ...]
     always_null: frozenset[str]
     """Unknown fields that came with null alone."""
-    refused: frozenset[str]
-    """Fields that the table has no room for."""
+    notes: tuple[SchemaChange, ...]
+    """What is told of the table's changes, and of values that found no place in it."""
     first_received_at: datetime
     last_received_at: datetime
     search_from: datetime
     early: bool
 
 
-_decode = msgspec.json.Decoder(Stamped).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -87,43 +63,41 @@ def prepare(
     memory: TableMemory,
     *,
     refused: Mapping[int, Malformed],
-    frozen: bool,
-    max_columns: int,
+    contract: Contract,
     every_row: bool,
     now: datetime,
 ) -> Prepared:
     """Make all lines loadable or dead letters.
 
-    `frozen` tables get no new columns, and others none beyond `max_columns`, unless they are keyed: a mirror has
-    what its source has. What they lack is rescued. `every_row` looks at every line strictly,
-    also at those the guard's type accepts: for batches the warehouse refused, and for small ones. `refused` are
-    lines, by place, of which the warehouse said why it takes them not. `now` stands in for the received_at of
+    What the table has no place for gets one, is rescued, or makes its record a dead letter, as the contract says. A
+    keyed table gets columns beyond its limit: a mirror has what its source has. `every_row` looks at every line
+    strictly, also at those the guard's type accepts: for batches the warehouse refused, and for small ones. `refused`
+    are lines, by place, of which the warehouse said why it takes them not. `now` stands in for the received_at of
     lines that have none.
     """
-    work = Sorting(shape, memory, now)
+    work = Sorting(shape, memory, contract, now)
     odd = work.sort(lines, refused, every_row=every_row)
-    changes, refused_fields = _plan(odd, shape, memory, frozen=frozen, max_columns=max_columns)
-    after = shape.after(changes)
+    plan = planned(odd, shape, memory, contract)
+    after = shape.after(plan.changes)
     if work.fitting_lines and not lies_well(after):
         # A new column has a name that no reader can be told of: now no row can be read as it lies.
-        return prepare(
-            lines, shape, memory, refused=refused, frozen=frozen, max_columns=max_columns, every_row=True, now=now
-        )
+        return prepare(lines, shape, memory, refused=refused, contract=contract, every_row=True, now=now)
     as_they_lie = work.fitting_lines
     prepared = []
-    may_lie = not every_row and lies_well(after) and not after.key
-    decode = decoder(after, frozenset()) if may_lie and odd else None
+    notes = Notes(contract, plan.no_room, list(plan.notes))
+    decode = trusted(after, NOTHING, contract) if odd and not every_row else None
     for origin, record in odd:
         if decode is not None and _fits(decode, origin.line):
             as_they_lie.append(origin.line)
             continue
         try:
-            prepared.append(prepared_line(record, after))
+            line = prepared_line(record, after, contract, partial(notes.rescued, (origin, record)))
+            prepared.append(line)
         except Malformed as error:
             work.bury(origin, error, record)
     return Prepared(
         shape=after,
-        changes=tuple(changes),
+        changes=plan.changes,
         rows=tuple(
             Rows(b"\n".join(each) + b"\n", len(each), prepared=how)
             for each, how in ((as_they_lie, False), (prepared, True))
@@ -131,7 +105,7 @@ def prepare(
         ),
         dead=tuple(work.dead),
         always_null=_nulls(odd, after),
-        refused=refused_fields,
+        notes=tuple(notes.found),
         first_received_at=work.first or now,
         last_received_at=work.last or now,
         search_from=work.search_from or now,
@@ -145,6 +119,7 @@ class Sorting:
 
     shape: Shape
     memory: TableMemory
+    contract: Contract
     now: datetime
     fitting_lines: list[bytes] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
@@ -157,9 +132,7 @@ class Sorting:
         self, lines: Sequence[Origin], refused: Mapping[int, Malformed], *, every_row: bool
     ) -> list[tuple[Origin, Stamped]]:
         """The lines to look at, read; `refused` and `every_row` as `prepare` has them."""
-        trusted = not every_row and self.shape.version > 0 and not self.shape.key and lies_well(self.shape)
-        unmapped = self.memory.always_null - {column.field for column in self.shape.columns}
-        decode = decoder(self.shape, unmapped) if trusted else None
+        decode = None if every_row else trusted(self.shape, self.memory, self.contract)
         odd = []
         for place, origin in enumerate(lines):
             records = _fits(decode, origin.line) if decode is not None else None
@@ -169,16 +142,19 @@ class Sorting:
                 continue
             record = None
             try:
-                record = _read(origin.line)
+                record = read(origin.line)
                 if not is_plainly_sound(origin.line, record):
                     strictly(origin.line)
                 self._check(record)
                 if place in refused:
                     raise refused[place]
             except Malformed as error:
-                self.bury(origin, error, record or _identified(origin.line))
+                self.bury(origin, error, record or identified(origin.line))
             else:
                 self._note([record])
+                for name in self.contract.dropped:
+                    record.data.pop(name, None)
+                    (record.rescued or {}).pop(name, None)
                 odd.append((origin, record))
         return odd
 
@@ -213,27 +189,11 @@ class Sorting:
                 detail=error.detail,
                 origin=f"{origin.file}:{origin.number}",
                 received_at=record.received_at if record else self.now,
-                bytes=origin.line,
+                bytes=without(origin.line, self.contract.dropped) if self.contract.dropped else origin.line,
                 source=record.source if record else "",
                 record_id=record.id if record else "",
             )
         )
-
-
-def _read(line: bytes) -> Stamped:
-    try:
-        return _decode(line)
-    except UNREADABLE as error:
-        strictly(line)  # it may know better what is wrong
-        raise Malformed("not-a-record", str(error)) from None
-
-
-def _identified(line: bytes) -> Stamped | None:
-    """A refused line as far as it can be read: whose record it is, even where its values are not to be trusted."""
-    try:
-        return _decode(line)
-    except UNREADABLE:
-        return None
 
 
 def _fits(decode: Any, line: bytes) -> Any:
@@ -245,47 +205,15 @@ def _fits(decode: Any, line: bytes) -> Any:
         return None
 
 
-def _plan(
-    odd: Iterable[tuple[Origin, Stamped]], shape: Shape, memory: TableMemory, *, frozen: bool, max_columns: int
-) -> tuple[list[Change], frozenset[str]]:
-    """The columns to add or widen so that as much as possible finds a place, and the fields that no room is left
-    for: those that came last."""
-    known = {column.field: column for column in shape.columns}
-    values: dict[str, list[bytes]] = {}
-    widened: dict[str, Change] = {}
-    key: tuple[str, ...] = ()
-    for _, record in odd:
-        key = key or record.key
-        for name, raw in record.data.items():
-            text = bytes(raw)
-            column = known.get(name)
-            if text == b"null":
-                continue
-            if column is None:
-                values.setdefault(name, []).append(text)
-            elif column.type == "bigint" and column.name not in memory.unwidenable and wants_widening(text):
-                widened[column.name] = Widen(column.name)
-    if frozen:
-        return [], frozenset()
-    changes: list[Change] = [*widened.values()]
-    taken = {column.name for column in shape.columns}
-    no_room: set[str] = set()
-    is_keyed = bool(key or shape.key)
-    for name, texts in values.items():
-        kind = wanted(texts)
-        if kind is not None and len(taken) >= max_columns and not is_keyed:
-            no_room.add(name)
-        elif kind is not None:
-            column = Column(name, column_name(name, taken), kind)
-            taken.add(column.name)
-            changes.append(AddColumn(column))
-    if shape.version == 0 and key:
-        changes.append(SetKey(key))
-    return changes, frozenset(no_room)
+Rescued = Callable[[str, bytes, Column | None], object]
+"""Told of a value that finds no place: its field, its JSON, and the column that does not take it, if there is one."""
 
 
-def prepared_line(record: Stamped, shape: Shape) -> bytes:
-    """One line with `data` by column name; raises `Malformed` where its key is not the table's."""
+def prepared_line(
+    record: Stamped, shape: Shape, contract: Contract, rescued_one: Rescued = lambda *value: None
+) -> bytes:
+    """One line with `data` by column name. Raises `Malformed` where its key is not the table's, or it breaks the
+    contract."""
     if record.key != shape.key:
         raise Malformed("key-mismatch", f"the record's key is {list(record.key)}, the table's {list(shape.key)}")
     columns = {column.field: column for column in shape.columns}
@@ -299,9 +227,17 @@ def prepared_line(record: Stamped, shape: Shape) -> bytes:
         try:
             if column is None:
                 raise Unfit
-            data[column.name] = fitting(text, column.type)
+            if column.type == "varchar" and contract.declared_type(name) == "varchar" and text[:1] != b'"':
+                data[column.name] = text.decode()
+            else:
+                data[column.name] = fitting(text, column.type)
         except Unfit:
+            if contract.mode == "reject":
+                raise Malformed("contract", _no_place(name, text, column)) from None
             rescued[name] = raw
+            rescued_one(name, text, column)
+    if contract.required and record.op != "delete":
+        _check_required(data, columns, contract)
     line: dict[str, object] = {
         "table": record.table,
         "id": record.id,
@@ -315,6 +251,19 @@ def prepared_line(record: Stamped, shape: Shape) -> bytes:
     if shape.key:
         line |= {"op": record.op, "key": _key(record), "version": record.version}
     return _encode(line)
+
+
+def _no_place(name: str, text: bytes, column: Column | None) -> str:
+    if column is None:
+        return f"the table has no column for the field {name!r}"
+    return f"the column {column.name} ({column.type}) does not take {text[:60].decode(errors='replace')}"
+
+
+def _check_required(data: Mapping[str, object], columns: Mapping[str, Column], contract: Contract) -> None:
+    for name in sorted(contract.required):
+        column = columns.get(name)
+        if column is None or column.name not in data:
+            raise Malformed("contract", f"the field {name!r} must have a value that its column takes")
 
 
 def _key(record: Stamped) -> str:

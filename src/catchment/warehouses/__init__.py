@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -28,6 +28,33 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """The record as it was received."""
     source: str = ""
     record_id: str = ""
+
+
+ChangeKind = Literal["table added", "column added", "widened", "rescued", "frozen out", "no room", "vanished"]
+
+
+class SchemaChange(msgspec.Struct, frozen=True):
+    """Something that changed in what a table gets, as `catchment.schema_change` has it.
+
+    A column was added or widened; a value was rescued, since its column does not take it, its table is frozen, or has
+    no room for another column; a field has not come for a while.
+    """
+
+    kind: ChangeKind
+    table: str
+    field: str = ""
+    """Empty for a whole table."""
+    column: str = ""
+    """Empty where there is none."""
+    before: str = ""
+    """The column's type until then."""
+    after: str = ""
+    """Its type from then on, or the JSON type of what was rescued."""
+    source: str = ""
+    record_id: str = ""
+    """The first record's."""
+    batch: str = ""
+    """The archive file that it came in."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -82,6 +109,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     early: bool = True
     """It may have rows whose not_before lies after their received_at; False where that is sure not to be."""
     dead: tuple[DeadLetter, ...] = ()
+    noted: tuple[SchemaChange, ...] = ()
+    """Written to `catchment.schema_change` with the rows, unless it has the same (kind, table, field, after)."""
     entries: tuple[LedgerEntry, ...] = ()
     """Batches of other tables, which need not exist, whose records these are: the ledger has them once this is
     loaded, and skips this where it has all of them."""

@@ -68,6 +68,8 @@ def load_batch(
         else:
             with _files(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
+    for change in batch.noted:
+        cursor.execute(sql.NOTE, msgspec.structs.asdict(change))
     dead = _bury(cursor, batch.dead, _batch_id(batch))
     duplicates = batch.record_count - len(batch.dead) - inserted
     return Loaded(batch.files, batch.table, inserted, duplicates, dead, skipped=False)

@@ -51,6 +51,12 @@ CREATE TABLE IF NOT EXISTS catchment.corrections (
     _id VARCHAR, _received_at TIMESTAMPTZ, _source VARCHAR, _batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON,
     dead_letter VARCHAR, outcome VARCHAR, table_name VARCHAR, record_source VARCHAR, record_id VARCHAR
 );
+-- How tables have changed, and which values found no place in them, each told once.
+CREATE TABLE IF NOT EXISTS catchment.schema_change (
+    changed_at TIMESTAMPTZ NOT NULL, kind VARCHAR NOT NULL, table_name VARCHAR NOT NULL, field VARCHAR NOT NULL,
+    column_name VARCHAR NOT NULL, type_before VARCHAR NOT NULL, type_after VARCHAR NOT NULL,
+    record_source VARCHAR NOT NULL, record_id VARCHAR NOT NULL, batch VARCHAR NOT NULL
+);
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
     SELECT * FROM catchment.dead_letters d
     WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
@@ -58,6 +64,15 @@ CREATE OR REPLACE VIEW catchment.open_dead_letters AS
 
 DEAD_LETTER_FIELDS = ("table_name", "reason", "detail", "origin", "record_source", "record_id", "bytes")
 CORRECTION_FIELDS = ("dead_letter", "outcome", "table_name", "record_source", "record_id")
+
+NOTE = """
+INSERT INTO catchment.schema_change
+SELECT now(), $kind, $table, $field, $column, $before, $after, $source, $record_id, $batch
+WHERE NOT EXISTS (
+    SELECT 1 FROM catchment.schema_change
+    WHERE table_name = $table AND kind = $kind AND field = $field AND type_after = $after AND $kind <> 'vanished'
+)
+"""
 
 LEDGER_OF = """
 SELECT batch, table_name FROM catchment.ledger

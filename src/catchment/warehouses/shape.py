@@ -87,6 +87,9 @@ _BOUNDED: dict[str, Any] = {
     "json": Raw,
 }
 
+_NOT_NULL = dict[str, Raw] | list[Raw] | str | int | float | bool
+"""Any JSON but null."""
+
 
 def is_nameable(field: str) -> bool:
     """Whether msgspec and DuckDB can be told to read a field of this name."""
@@ -104,24 +107,38 @@ def lies_well(shape: Shape) -> bool:
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-def record_type(shape: Shape, always_null: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
+def record_type(
+    shape: Shape,
+    always_null: frozenset[str] = frozenset(),
+    *,
+    ignored: frozenset[str] = frozenset(),
+    required: frozenset[str] = frozenset(),
+) -> type[msgspec.Struct]:
     """The msgspec type of a stamped record whose `data` fits the columns: one C pass tells whether it does.
     Only for a shape that `lies_well`.
 
-    Fields of `always_null` have no column and may hold null alone; any other unknown field fails.
+    Columns of `required` fields must not be null. Fields of `always_null` have no column and may hold null alone;
+    those of `ignored` may hold anything, or null alone where they have a column; any other unknown field fails.
     Not seen by it: duplicate keys, NUL, a seventh fractional digit, invalid UTF-8 inside JSON columns.
     A type takes milliseconds to make and half a kilobyte a column.
     """
-    fields = [
-        (
-            f"f{at}",
-            Raw if column.type == "json" else _BOUNDED[column.type] | None,  # Raw takes null, and no union
-            msgspec.field(default=None, name=column.field),
-        )
-        for at, column in enumerate(shape.columns)
-    ]
-    nulls = [(f"n{at}", None, msgspec.field(default=None, name=field)) for at, field in enumerate(sorted(always_null))]
-    data = msgspec.defstruct("Data", [*fields, *nulls], forbid_unknown_fields=True, gc=False)
+    needed: list[Any] = []
+    fields: list[Any] = []
+    for at, column in enumerate(shape.columns):
+        kind = _BOUNDED[column.type]
+        if column.field in required:
+            not_null = _NOT_NULL if column.type == "json" else kind
+            needed.append((f"f{at}", not_null, msgspec.field(name=column.field)))
+        else:
+            nullable = Raw if column.type == "json" else kind | None  # Raw takes null, and no union
+            allowed = None if column.field in ignored else nullable
+            fields.append((f"f{at}", allowed, msgspec.field(default=None, name=column.field)))
+    passed = ignored - always_null - {column.field for column in shape.columns}
+    for letter, names, kind in (("n", always_null, None), ("i", passed, Raw)):
+        fields += [
+            (f"{letter}{at}", kind, msgspec.field(default=None, name=name)) for at, name in enumerate(sorted(names))
+        ]
+    data = msgspec.defstruct("Data", [*needed, *fields], forbid_unknown_fields=True, gc=False)
     keyed: list[Any] = [("op", str, "upsert"), ("key", Raw, Raw(b"")), ("version", str, "")] if shape.key else []
     return msgspec.defstruct(
         "StampedRecord",
@@ -132,7 +149,7 @@ def record_type(shape: Shape, always_null: frozenset[str] = frozenset()) -> type
             ("not_before", Moment),
             ("source", str),
             ("data", data),
-            ("rescued", Raw, None),
+            ("rescued", None if ignored else Raw, None),  # where something ignored may be, too
             *keyed,
         ],
         forbid_unknown_fields=True,
