@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -16,11 +16,13 @@ from catchment.cli.exits import ExitCode
 from catchment.cli.parts import unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible
+from catchment.cli.tables import rows_of, table_names
 from catchment.config import Project
 from catchment.errors import CatchmentError
 from catchment.queues import QueueStats
 from catchment.warehouses import Halt, Warehouse
 
+_RECENT_CHANGES = "SELECT count(*) FROM catchment.schema_change WHERE changed_at > $1"
 TABLES_AT_ONCE = 100
 """One query over all would be longer than a query may be; and sorted, it takes 256 KB of memory a table."""
 
@@ -54,6 +56,8 @@ class Status(msgspec.Struct):
     tables: list[Table]
     dead_letters: int | None
     problems: list[str]
+    schema_changes: int | None = None
+    """Of the last 24 hours; `catchment schema changes` lists them."""
 
 
 @click.command()
@@ -94,6 +98,7 @@ def look(project: Project) -> Status:
             halts = {halt.table: halt for halt in warehouse.halts() if halt.resumed_at is None}
             found.tables = tables(warehouse, halts)
             found.dead_letters = _count(warehouse, "SELECT count(*) FROM catchment.open_dead_letters")
+            found.schema_changes = _count(warehouse, _RECENT_CHANGES, datetime.now(UTC) - timedelta(days=1))
             found.unloaded_batches = unloaded_batches(project.archive.open(), warehouse)
             problems += [f"{halt.table}: loading has halted: {halt.reason}" for halt in halts.values()]
     except CatchmentError as error:
@@ -103,34 +108,22 @@ def look(project: Project) -> Status:
 
 def tables(warehouse: Warehouse, halts: dict[str, Halt]) -> list[Table]:
     """Every loaded table with its counts, by name."""
-    names = _rows(
-        warehouse,
-        "SELECT table_schema, table_name FROM information_schema.columns "
-        "JOIN information_schema.tables USING (table_catalog, table_schema, table_name) "
-        "WHERE column_name = '_received_at' AND table_type = 'BASE TABLE' AND table_schema <> 'catchment' "
-        "ORDER BY 1, 2",
-    )
+    names = [table.split(".") for table in table_names(warehouse)]
     rows = []
     for start in range(0, len(names), TABLES_AT_ONCE):
         counts = " UNION ALL ".join(
             f'SELECT \'{schema}.{name}\', count(*), max(_received_at), max(_loaded_at) FROM "{schema}"."{name}"'
             for schema, name in names[start : start + TABLES_AT_ONCE]
         )
-        rows += _rows(warehouse, f"SELECT * FROM ({counts})")
+        rows += rows_of(warehouse, f"SELECT * FROM ({counts})")
     return [
         Table(table, count, received_at, loaded_at, halts[table].reason if table in halts else None)
         for table, count, received_at, loaded_at in sorted(rows)
     ]
 
 
-def _rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
-    import nanoarrow
-
-    return list(nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples())
-
-
-def _count(warehouse: Warehouse, sql: str) -> int:
-    return int(_rows(warehouse, sql)[0][0])
+def _count(warehouse: Warehouse, sql: str, *params: Any) -> int:
+    return int(rows_of(warehouse, sql, params)[0][0])
 
 
 def _show(found: Status) -> None:
@@ -139,6 +132,7 @@ def _show(found: Status) -> None:
     click.echo(f"Queue         {_number(found.queue.messages)} messages, {_number(found.queue.bytes)} bytes{oldest}")
     click.echo(f"Not loaded    {_number(found.unloaded_batches)} batches")
     click.echo(f"Dead letters  {_number(found.dead_letters)}")
+    click.echo(f"Schema        {_number(found.schema_changes)} changes in 24 hours")
     _section("Tables", [_table_cells(table) for table in found.tables], "none yet: catchment send, say")
     for problem in found.problems:
         click.echo(visible(f"! {problem}"), file=sys.stderr)

@@ -20,6 +20,7 @@ from catchment.load.late import LateParts
 from catchment.load.loader import Loader
 from catchment.load.rewrite import forget, rewrite
 from catchment.load.sweep import Sweep
+from catchment.load.vanished import Vanishing
 from catchment.log import get_log
 from catchment.queues import Queue
 from catchment.service import Stop
@@ -29,6 +30,7 @@ _log = get_log("load")
 
 TICK_S = 1.0
 SWEEP_EVERY_S = 60.0
+VANISHED_EVERY_S = 1800.0
 EVERYTHING_EVERY_S = 3600.0
 EARLY_WINDOWS = 3
 """So many dedupe windows rows of fast clocks stay in `early`; batches older than one are searched wide."""
@@ -83,6 +85,7 @@ class Housekeeping:
         self._config = config
         self._attempt = attempt
         self._sweep = Sweep(loader, archive, in_flight)
+        self._vanishing = Vanishing(warehouse, loader.changes)
         self._wanted = threading.Event()
         self._sweeping = _Chore(SWEEP_EVERY_S, self._sweep_incoming)
         self._chores = [
@@ -91,6 +94,7 @@ class Housekeeping:
             _Chore(EVERYTHING_EVERY_S, lambda stop: self._attempt(lambda: self._sweep.everything(stop))),
             _Chore(SWEEP_EVERY_S, lambda stop: self._attempt(lambda: self._rewrite(stop))),
             _Chore(TICK_S, self._measure_queue),
+            _Chore(VANISHED_EVERY_S, lambda stop: self._attempt(lambda: self._vanishing.look(stop))),
         ]
 
     def sweep_soon(self) -> None:

@@ -1,0 +1,27 @@
+"""Which tables the warehouse has, and rows of a small answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from catchment.record import OWN_SCHEMA
+from catchment.warehouses import Warehouse
+
+_TABLES = f"""
+SELECT table_schema, table_name FROM information_schema.columns
+JOIN information_schema.tables USING (table_catalog, table_schema, table_name)
+WHERE column_name = '_received_at' AND table_type = 'BASE TABLE' AND table_schema <> '{OWN_SCHEMA}' ORDER BY 1, 2
+"""
+
+
+def table_names(warehouse: Warehouse) -> list[str]:
+    """Every loaded table, by name; Catchment's own are none of them."""
+    return [f"{schema}.{name}" for schema, name in rows_of(warehouse, _TABLES)]
+
+
+def rows_of(warehouse: Warehouse, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query with a small answer."""
+    import nanoarrow
+
+    return list(nanoarrow.ArrayStream(warehouse.query(sql, list(params))).iter_tuples())
