@@ -36,7 +36,7 @@ from catchment.testing.batches import (
     version,
 )
 from catchment.testing.content import rows
-from catchment.warehouses import DeadLetter, LatestView, LedgerEntry, Rows, Warehouse
+from catchment.warehouses import DeadLetter, LatestView, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 OTHER = "shop.other"
@@ -451,6 +451,29 @@ class WarehouseConformance:
             warehouse,
             f"SELECT _id, table_name, reason, detail, origin, record_source, record_id, bytes FROM {DEAD_LETTERS}",
         ) == [("d1", TABLE, "duplicate-key", "'x'", "file:3", "web", "1", "AP8=")]
+
+    def test_what_is_noted_of_a_table_is_written_with_its_rows_once(self, warehouse: Warehouse) -> None:
+        change = SchemaChange("rescued", TABLE, "it's", "its", "bigint", "string", "web", "1", "incoming/a")
+        told = "SELECT kind, field, column_name, type_before, type_after, record_source, record_id, batch "
+        of_table = f"FROM catchment.schema_change WHERE table_name = '{TABLE}'"
+        where = f"{of_table} ORDER BY field, type_after"
+        load(warehouse, [row("1", a=1)], add(a="bigint"), name="incoming/a", noted=(change,))
+        assert rows(warehouse, told + where) == [
+            ("rescued", "it's", "its", "bigint", "string", "web", "1", "incoming/a")
+        ]
+        other = msgspec.structs.replace(change, after="object")
+        load(warehouse, [row("2", a=1)], noted=(change, other))
+        load(warehouse, [row("1", a=1)], name="incoming/a", noted=(msgspec.structs.replace(change, field="z"),))
+        assert rows(warehouse, "SELECT type_after " + where) == [("object",), ("string",)]
+        [(changed_at,)] = rows(warehouse, "SELECT max(changed_at) " + of_table)
+        assert abs(datetime.now(UTC) - changed_at) < timedelta(minutes=1)
+
+    def test_a_field_may_vanish_more_than_once(self, warehouse: Warehouse) -> None:
+        load(warehouse, [row("1", a=1)], add(a="bigint"))
+        for _ in range(2):
+            load(warehouse, [], names=(), noted=(SchemaChange("vanished", TABLE, "a", "a", "bigint"),))
+        assert rows(warehouse, "SELECT count(*) FROM catchment.schema_change") == [(2,)]
+        assert count_rows(warehouse) == 1
 
     def test_entered_batches_are_skipped_and_forgotten_ones_are_not(self, warehouse: Warehouse) -> None:
         load(warehouse, [row("0")], add(), name="z")
