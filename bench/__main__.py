@@ -11,7 +11,7 @@ import sys
 import traceback
 from types import ModuleType
 
-NAMES = ("load-duckdb", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect", "s3")
+NAMES = ("load-duckdb", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect", "s3", "ledger")
 """Each a module beside this one, `-` written `_`, with a docstring and `run() -> dict`."""
 
 

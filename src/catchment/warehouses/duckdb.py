@@ -342,7 +342,9 @@ class DuckDBWarehouse:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._connection.close()
+            # Somebody may still be in it, whom nobody waited for: the end of the process ends that, and undoes it.
+            with contextlib.suppress(duckdb.ResourceInUseException):
+                self._connection.close()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of this thread's own."""
