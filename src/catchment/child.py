@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from catchment.listening import FDS_ENV, Port
 from catchment.log import FORMAT_ENV, look, mask
 from catchment.process import PARENT_ENV, RESTARTS_ENV
 
@@ -24,11 +25,12 @@ MAX_LINE_BYTES: Final = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Child:
     """A process to run. `name` is that of the service by which it makes itself known in the project; `env` comes
-    on top of our own."""
+    on top of our own. It accepts connections from `port`, which the supervisor holds."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
+    port: Port | None = None
 
 
 class ChildProcess:
@@ -66,6 +68,9 @@ class ChildProcess:
             RESTARTS_ENV: str(self._restarts),
             FORMAT_ENV: look(sys.stderr),
         }
+        listening = self._child.port.fds if self._child.port else []
+        if listening:
+            ours[FDS_ENV] = ",".join(map(str, listening))
         read, write = os.pipe()
         try:
             self._popen = subprocess.Popen(
@@ -74,7 +79,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=write,  # the supervisor's own stdout is data
                 stderr=write,
-                pass_fds=[life_fd],
+                pass_fds=[life_fd, *listening],
                 process_group=0,
             )
         except BaseException:

@@ -14,7 +14,7 @@ import random
 import selectors
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -74,6 +74,7 @@ class Supervisor:
     ) -> None:
         self._runtime = runtime
         self._children = [ChildProcess(child) for child in children]
+        self._ports = {child.port for child in children if child.port}
         self._on_ready = on_ready
         self._patience = patience or Patience()
         self._all_were_ready = False
@@ -90,7 +91,7 @@ class Supervisor:
 
         0: stopped as asked. 1: interrupted, or a child failed to stop in order. Raises `UsageError` when a child
         found its configuration wrong, with what it said, once the others have stopped; `Abort` when another `up`
-        runs for this project, or a service that is to be started here.
+        runs for this project, or a service that is to be started here, or an address cannot be listened on.
         """
         with presence.hold(self._runtime / presence.UP_LOCK) as other_pid:
             if other_pid is not None:
@@ -101,20 +102,33 @@ class Supervisor:
             for process in self._children:
                 self._await_leftover(process.name)
             parent_fd = take_parent_fd()
-            # The write end closes on exec: no child holds it, so none keeps another from seeing our end.
-            self._life_fd, ours_fd = os.pipe()
-            try:
-                with wakeups(signal.SIGCHLD) as self._woken, selectors.DefaultSelector() as self._selector:
-                    self._selector.register(self._woken.fd, selectors.EVENT_READ)
-                    if parent_fd is not None:
-                        self._selector.register(parent_fd, selectors.EVENT_READ, _PARENT)
-                    self._supervise()
-            finally:
-                os.close(ours_fd)
-                os.close(self._life_fd)
+            with self._open_ports():
+                self._run(parent_fd)
         if self._refusal:
             raise self._refusal
         return self._exit_code
+
+    @contextlib.contextmanager
+    def _open_ports(self) -> Iterator[None]:
+        """Hold the addresses as long as anything runs: while a child restarts, who connects to it waits."""
+        with contextlib.ExitStack() as closing:
+            for port in self._ports:
+                port.open()
+                closing.callback(port.close)
+            yield
+
+    def _run(self, parent_fd: int | None) -> None:
+        # The write end closes on exec: no child holds it, so none keeps another from seeing our end.
+        self._life_fd, ours_fd = os.pipe()
+        try:
+            with wakeups(signal.SIGCHLD) as self._woken, selectors.DefaultSelector() as self._selector:
+                self._selector.register(self._woken.fd, selectors.EVENT_READ)
+                if parent_fd is not None:
+                    self._selector.register(parent_fd, selectors.EVENT_READ, _PARENT)
+                self._supervise()
+        finally:
+            os.close(ours_fd)
+            os.close(self._life_fd)
 
     def _supervise(self) -> None:
         while not self._stopping or any(process.alive for process in self._children):
@@ -221,6 +235,8 @@ class Supervisor:
                 said = f"{process.name} cannot run with this configuration; it said:\n{output.tail}"
                 self._refusal = UsageError(said, "correct what it names, and see `catchment validate`")
                 self._stopping = True
+            elif code in {DONE, -signal.SIGTERM}:
+                self._again(process)
             else:
                 _log.warning("died", part=process.name, ended_by=how)
                 self._fail(process)
@@ -242,6 +258,13 @@ class Supervisor:
             error = Abort(f"its last words:\n{said}" if said else "it said nothing")
             _log.error("keeps failing", part=process.name, failures=process.failures, exc=error)
         _log.info("restarting", part=process.name, in_s=round(delay_s, 3))
+
+    def _again(self, process: ChildProcess) -> None:
+        """Somebody has asked it to stop, which is no failure: start it again at once."""
+        process.ready_at_s = None
+        process.restart_at_s = time.monotonic() + self._patience.first_restart_s
+        self._note(process, "restarting")
+        _log.info("was stopped: restarting", part=process.name)
 
     def _note(self, process: ChildProcess, state: Literal["restarting", "stopped"]) -> None:
         try:

@@ -346,13 +346,17 @@ def test_draining_answers_what_could_not_be_parsed_yet() -> None:
 
 
 def test_draining_answers_what_waits_and_closes_what_is_idle() -> None:
-    with serving() as server, server.connect() as busy, server.connect() as idle:
-        idle.send(request(close=False))
-        assert idle.answer()[0] == 200
+    with serving() as server, server.connect() as busy, server.connect() as idle, server.connect() as late:
+        for each in (idle, late):
+            each.send(request(close=False))
+            assert each.answer()[0] == 200
         server.kept.held = True
         busy.send(request(close=False))
         until(lambda: server.kept.waiting, "the call")
         server.call(server.server.drain)
+        late.send(b"GET /healthz HTTP/1.1\r\n\r\n")  # before it could know: answered, and told that it was the last
+        assert b"connection: close" in late.rest()
+        server.call(server.server.close_idle)
         assert idle.is_closed(5)
         server.call(lambda: server.kept.waiting.pop()(None))
         answer = busy.rest()

@@ -11,8 +11,9 @@ import click
 from catchment import log
 from catchment.child import Child
 from catchment.cli.project import with_project
-from catchment.cli.run import SERVICES, collect_port
+from catchment.cli.run import SERVICES, collect_port, with_collect_port
 from catchment.config import Project
+from catchment.listening import Port
 from catchment.presence import ServiceState
 from catchment.supervisor import Supervisor
 
@@ -27,8 +28,12 @@ def up(project: Project, collect_port: int | None) -> int:
     ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
-    port = [] if collect_port is None else ["--collect-port", str(collect_port)]
-    children = [Child(name, [*_command(project, name), *port], _environment(name)) for name in _services(project)]
+    project = with_collect_port(project, collect_port)
+    port = Port(project.collect.host, project.collect.port)
+    children = [
+        Child(name, _command(project, name), _environment(name), port if name.startswith("collect") else None)
+        for name in _services(project)
+    ]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 

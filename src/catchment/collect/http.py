@@ -93,8 +93,11 @@ class Server:
         self.release()
 
     def drain(self) -> None:
-        """Take no further request: connections are closed as soon as they have been answered."""
+        """From now on an answer is a connection's last, and says so."""
         self.draining = True
+
+    def close_idle(self) -> None:
+        """Close connections that have no request on its way."""
         for connection in list(self.connections):
             connection.close_if_idle()
 
@@ -149,7 +152,7 @@ class Connection(asyncio.Protocol):
         """As `asyncio.Protocol`."""
         self._transport = opened = cast(asyncio.Transport, transport)  # uvloop's are none by type
         server = self._server
-        if server.draining or len(server.connections) >= self._config.max_connections:
+        if len(server.connections) >= self._config.max_connections:
             self._closing = True
             opened.abort()
             return

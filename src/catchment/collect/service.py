@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import select
 import socket
 import threading
 from datetime import timedelta
@@ -18,14 +19,17 @@ from catchment.collect.config import CollectConfig
 from catchment.collect.handler import Handler
 from catchment.collect.http import Server
 from catchment.collect.tls import Certificate
-from catchment.errors import Abort
+from catchment.listening import BACKLOG, bind, inherited
 from catchment.queues import Queue
 from catchment.service import Health, Stop
 
-_BACKLOG = 4_096
 _OTHER_DESCRIPTORS = 200
 _TICK_S = 0.5
 _LONGEST_DRAIN_S = 20.0
+_IDLE_S = 1.0
+"""While draining, for a connection that has sent nothing yet, or nothing more."""
+_QUEUE_S = 1.0
+_LOOK_S = 0.02
 
 
 class CollectService:
@@ -42,6 +46,8 @@ class CollectService:
         self.name = name
         self._address: str | None = None
         self._commit: GroupCommit | None = None
+        self._shares = False
+        """Somebody else holds the sockets, and with them whoever waits to be accepted."""
 
     def health(self) -> Health:
         """Ready while it listens and what it takes in can be kept."""
@@ -53,8 +59,16 @@ class CollectService:
         """See `Service`. Closes nothing that it was given."""
         certificate = self._certificate()
         _allow_descriptors(self._config.max_connections)
-        with _listen(self._config) as listening:
+        with contextlib.ExitStack() as closing:
+            listening = [closing.enter_context(each) for each in self._listening()]
             uvloop.run(self._serve(listening, certificate, stop))
+
+    def _listening(self) -> list[socket.socket]:
+        """The sockets that who started us holds for us, or one of our own."""
+        config = self._config
+        found = inherited()
+        self._shares = bool(found)
+        return found or [bind(config.host, config.port, shared=config.workers > 1)]
 
     def _certificate(self) -> Certificate | None:
         config = self._config
@@ -62,7 +76,7 @@ class CollectService:
             return None
         return Certificate(self._folder / config.tls_certificate, self._folder / config.tls_key)
 
-    async def _serve(self, listening: socket.socket, certificate: Certificate | None, stop: Stop) -> None:
+    async def _serve(self, listening: list[socket.socket], certificate: Certificate | None, stop: Stop) -> None:
         loop = asyncio.get_running_loop()
         self._commit = commit = GroupCommit(self._queue, loop.call_soon, loop.call_soon_threadsafe)
         handler = Handler(self._config, self._window, is_ready=lambda: not commit.trouble)
@@ -76,8 +90,10 @@ class CollectService:
 
         stop.on_drain(drain)
         context = certificate.context if certificate else None
-        listener = await loop.create_server(server.connect, sock=listening, backlog=_BACKLOG, ssl=context)
-        self._address = _url(listening, "https" if certificate else "http")
+        listeners = [
+            await loop.create_server(server.connect, sock=each, backlog=BACKLOG, ssl=context) for each in listening
+        ]
+        self._address = _url(listening[0], "https" if certificate else "http")
         try:
             while not draining.is_set():
                 await _wait(draining, _TICK_S)
@@ -86,9 +102,12 @@ class CollectService:
                     certificate.refresh()
         finally:
             self._address = None
-            listener.close()
+            if not self._shares:
+                await _until_accepted(listening)
+            for listener in listeners:
+                listener.close()
             server.drain()
-            await _until_empty(server, min(_LONGEST_DRAIN_S, stop.remaining_s))
+            await _until_empty(server, min(_LONGEST_DRAIN_S, stop.remaining_s), shaking_hands=certificate is not None)
             server.abort()
             commit.close()
             await asyncio.to_thread(_join, committing)
@@ -113,12 +132,31 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _until_empty(server: Server, within_s: float) -> None:
+async def _until_accepted(listening: list[socket.socket]) -> None:
+    """Take in who waits in the queue already."""
+    waiting = select.poll()
+    for each in listening:
+        waiting.register(each, select.POLLIN)
     loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + within_s
-    while server.connections and loop.time() < deadline_s:
-        await asyncio.sleep(0.02)
+    deadline_s = loop.time() + _QUEUE_S
+    while waiting.poll(0) and loop.time() < deadline_s:
+        await asyncio.sleep(0)
+
+
+async def _until_empty(server: Server, within_s: float, shaking_hands: bool) -> None:
+    """Answer what is on its way. Connections without a request have a moment to send one: its answer says that it is
+    the last, whereas a close may cross it. Handshakes of TLS are no connections yet, so they have the moment too."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    idle_until_s = began_s + _IDLE_S
+    while (now_s := loop.time()) < began_s + within_s:
+        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(0)  # what has come by now is read
         server.close_late()
+        if now_s > idle_until_s:
+            server.close_idle()
+        if not server.connections and (now_s > idle_until_s or not shaking_hands):
+            return
 
 
 def _allow_descriptors(connections: int) -> None:
@@ -134,30 +172,6 @@ def _allow_descriptors(connections: int) -> None:
 
 def _join(thread: threading.Thread) -> None:
     thread.join(_LONGEST_DRAIN_S)
-
-
-def _listen(config: CollectConfig) -> socket.socket:
-    """The bound socket. Raises `Abort` where the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise Abort(f"[collect] listen: {config.listen}: {error.strerror}", "an address of this machine") from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if config.workers > 1:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise Abort(
-            f"cannot listen on {config.listen}: {error.strerror}",
-            "another port as [collect] listen, or --collect-port 0",
-        ) from None
-    listening.setblocking(False)
-    return listening
 
 
 def _url(listening: socket.socket, scheme: str) -> str:
