@@ -294,3 +294,21 @@ leave(3)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (3, "told\n")
+
+
+def test_a_thread_that_closes_its_connection_as_it_ends_does_not_abort_the_end() -> None:
+    """`threading` has forgotten it by then."""
+    code = """
+import threading, duckdb
+from catchment.cli.exits import leave
+own = threading.local()
+def work():
+    own.connection = duckdb.connect()
+    own.connection.execute("CREATE TABLE t AS SELECT range AS n, 'text ' || range AS s FROM range(1_000_000)")
+threading.Thread(target=work, daemon=True).start()
+while threading.active_count() > 1:
+    pass
+leave(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (3, "")

@@ -33,12 +33,13 @@ class ExitCode(IntEnum):
 
 
 def leave(code: int) -> NoReturn:
-    """End the process. A thread that a stop could not wait for may be inside DuckDB still: taking the interpreter down
-    around it would abort with a signal, as if something had failed."""
+    """End the process. A thread that a stop could not wait for may be inside DuckDB still, and one that has just ended
+    closes its connection after `threading` has forgotten it: taking the interpreter down around them would abort with
+    a signal, as if something had failed."""
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():
             thread.join()
-    if threading.active_count() > 1:
+    if threading.active_count() > 1 or "duckdb" in sys.modules:
         atexit._run_exitfuncs()
         with contextlib.suppress(OSError, ValueError):  # nobody listens any more
             sys.stdout.flush()
