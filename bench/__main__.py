@@ -11,7 +11,10 @@ import sys
 import traceback
 from types import ModuleType
 
-NAMES = ("load-duckdb", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect", "s3", "ledger")
+NAMES = (
+    "load-duckdb", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect", "visible", "s3",
+    "ledger",
+)  # fmt: skip
 """Each a module beside this one, `-` written `_`, with a docstring and `run() -> dict`."""
 
 

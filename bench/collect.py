@@ -32,10 +32,10 @@ STARTED_WITHIN_S = 20
 NEEDED_BYTES = 2_000_000_000
 MB = 1e6
 
-_HEAD = (
+HEAD = (
     b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Write-Key: %b\r\nContent-Length: %d\r\n\r\n"
 )
-_CONTEXT = {
+CONTEXT = {
     "library": {"name": "analytics.js", "version": "2.1.0"},
     "page": {"url": "https://www.acme.example/pricing", "path": "/pricing", "referrer": "", "title": "Pricing"},
     "userAgent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
@@ -87,7 +87,7 @@ def requests(events: int, batch: int) -> list[bytes]:
         calls = [_call(number + n) for n in range(batch)]
         body = json.dumps(calls[0] if batch == 1 else {"batch": calls}, separators=(",", ":")).encode()
         path = b"/v1/track" if batch == 1 else b"/v1/batch"
-        made.append(_HEAD % (path, KEY.encode(), len(body)) + body)
+        made.append(HEAD % (path, KEY.encode(), len(body)) + body)
     return made
 
 
@@ -100,26 +100,29 @@ def _call(number: int) -> dict[str, Any]:
         "userId": None,
         "timestamp": "2026-11-30T10:00:00.123Z",
         "properties": {"total": number * 0.5, "currency": "USD", "items": number % 7, "first": number % 2 == 0},
-        "context": _CONTEXT,
+        "context": CONTEXT,
     }
 
 
 @contextlib.contextmanager
 def collector(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     """`catchment run collect` alone: what loads is not its price. Its port and process."""
-    port = _free_port()
-    folder.joinpath(PROJECT_FILE).write_text(
-        f'[collect]\nlisten = "127.0.0.1:{port}"\nrequests_per_s = 0\n[collect.sources.site]\nwrite_key = "{KEY}"\n'
-    )
+    port = free_port()
+    folder.joinpath(PROJECT_FILE).write_text(settings(port))
     command = [sys.executable, "-m", "catchment", "run", "-p", str(folder), "collect"]
     with _started(command, port) as process:
         yield port, process
 
 
+def settings(port: int) -> str:
+    """A source that may send as much as it likes to this port."""
+    return f'[collect]\nlisten = "127.0.0.1:{port}"\nrequests_per_s = 0\n[collect.sources.site]\nwrite_key = "{KEY}"\n'
+
+
 @contextlib.contextmanager
 def granian() -> Iterator[tuple[int, psutil.Process]]:
     """One worker of it; its port and the worker's process."""
-    port = _free_port()
+    port = free_port()
     python = environments.python("granian")
     target = str(ROOT / "bench" / "peers" / "granian_app.py") + ":app"
     command = [str(python), "-m", "granian", "--interface", "rsgi", "--port", str(port), "--workers", "1", target]
@@ -149,7 +152,8 @@ def _started(command: list[str], port: int) -> Iterator[psutil.Process]:
             started.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

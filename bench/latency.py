@@ -52,6 +52,12 @@ class Probe:
         with self._lock:
             self._unseen.update({sent.seq: (now, sent.line.received_at) for sent in records})
 
+    def expect_seqs(self, seqs: Iterable[int], since: datetime) -> None:
+        """The same by their `seq` alone, of records that were received at or after `since`."""
+        now = time.monotonic()
+        with self._lock:
+            self._unseen.update(dict.fromkeys(seqs, (now, since)))
+
     def look(self, ask: Ask) -> None:
         """Ask once, and note what has come into sight."""
         with self._lock:

@@ -23,10 +23,10 @@ DRAINED_WITHIN_S = 120
 PROJECT_TEXT = '[project]\nname = "bench"\n'
 
 
-def make_project(folder: Path) -> Project:
-    """A project with nothing but defaults."""
+def make_project(folder: Path, settings: str = "") -> Project:
+    """A project with nothing but defaults, and these lines."""
     folder.mkdir(exist_ok=True)
-    (folder / PROJECT_FILE).write_text(PROJECT_TEXT)
+    (folder / PROJECT_FILE).write_text(PROJECT_TEXT + settings)
     return load_project(folder)
 
 

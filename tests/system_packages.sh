@@ -3,6 +3,7 @@
 set -eu
 missing=""
 has() { command -v "$1" >/dev/null 2>&1; }
+has faketime || missing="$missing faketime"
 has strace || missing="$missing strace"
 has openssl || missing="$missing openssl"
 has node && has npm || missing="$missing nodejs npm"

@@ -11,6 +11,7 @@ CatchmentError            what went wrong, where, and how to fix it
 └── Abort                 stop and tell the user
     ├── UsageError            wrong command line or configuration (exit code 2)
     └── StorageError          a disk, folder or file of ours cannot be used
+        └── NoSpace               it is full: the same works once there is space again
 """
 
 
@@ -78,3 +79,7 @@ class UsageError(Abort):
 
 class StorageError(Abort):
     """A disk, folder or file of Catchment's cannot be used."""
+
+
+class NoSpace(StorageError):
+    """A disk is full. Nothing was half done; the same works once there is space again."""

@@ -54,7 +54,8 @@ class Presence:
         self._lock: int | None = lock
         self._spare = spare
         self._state = ServiceState(service, os.getpid(), "starting", started_at=datetime.now(UTC))
-        _write(self._path, self._state)
+        with contextlib.suppress(StorageError):  # a full disk, which `update` tells of
+            _write(self._path, self._state)
 
     @classmethod
     def claim(cls, runtime: Path, service: str) -> Presence:
@@ -126,8 +127,9 @@ def hold(path: Path) -> Iterator[int | None]:
         yield holder(path) or 0
         return
     try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock counts, not who holds it
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield None
     finally:
         os.close(lock)

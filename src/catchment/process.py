@@ -36,6 +36,7 @@ ORPHAN_DRAIN_S: Final = 5.0
 """When the parent is gone: the next `up` may be waiting for us already."""
 INTERRUPT_S: Final = 3.0
 """From an interrupt to the hard end."""
+_TELL_AGAIN_S: Final = 1.0
 
 _log = get_log()
 
@@ -179,6 +180,8 @@ class _Run:
         self._presences: dict[str, Presence] = {}
         self._running: set[str] = set()
         self._unready = [service.name for service in services]
+        self._untold: dict[str, State] = {}
+        """What a full disk has kept us from saying."""
         self._poll_s = 0.01
         self._said_draining = False
         self._failures_said = 0
@@ -201,7 +204,7 @@ class _Run:
                 presence = Presence.claim(self._runtime, service.name)
                 self._closing.callback(presence.close)
                 self._presences[service.name] = presence
-                presence.update("starting", metrics_address=address)
+                self._tell(service.name, "starting", metrics_address=address)
 
     def start(self) -> None:
         self._stop.on_drain(self._woken.wake)
@@ -214,6 +217,8 @@ class _Run:
         while self._running:
             self._listen()
             self._announce()
+            for name, state in list(self._untold.items()):
+                self._tell(name, state)
             self._press()
         self._say_failures()
 
@@ -242,7 +247,9 @@ class _Run:
         """How long nothing may happen; None for as long as it likes."""
         if self._stop.draining:
             return 0.05
-        return self._poll_s if self._unready else None
+        if self._unready:
+            return self._poll_s
+        return _TELL_AGAIN_S if self._untold else None
 
     def _signalled(self) -> None:
         if self._stop.interrupted:
@@ -308,12 +315,18 @@ class _Run:
             _log.error("failed", part=failure.part, exc=failure.reason)
         self._failures_said = len(failures)
 
-    def _tell(self, name: str, state: State, address: str | None = None) -> None:
+    def _tell(
+        self, name: str, state: State, address: str | None = None, *, metrics_address: str | None = None
+    ) -> None:
         if name in self._presences:
             try:
-                self._presences[name].update(state, address=address)
+                self._presences[name].update(state, address=address, metrics_address=metrics_address)
             except StorageError as error:  # what `status` shows is not worth stopping a service for
-                _log.error("cannot say how a service is", part=name, exc=error)
+                if name not in self._untold:
+                    _log.error("cannot say how a service is", part=name, exc=error)
+                self._untold[name] = state
+            else:
+                self._untold.pop(name, None)
 
     def _health(self) -> Mapping[str, Health]:
         return {service.name: _health_of(service) for service in self._services}

@@ -69,7 +69,11 @@ class Collecting(Running):
         return answer.status
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        return self.connect_to(self.port)
+
+    @staticmethod
+    def connect_to(port: int) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
 
     def connect_raw(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)

@@ -18,6 +18,14 @@ def test_each_promise_has_one() -> None:
     assert all(".py::test_" in section for section in promises)
 
 
+def test_each_line_of_the_table_of_retries_has_one() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", page.partition("## A client that sends again")[2], flags=re.M)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) > 10
+    assert [line for line in lines if not re.search(r"\| `[\w/]+\.py::test_\w+` \|$", line)] == []
+
+
 @pytest.mark.parametrize(("file", "test"), NAMED, ids=[test for _, test in NAMED])
 def test_it_exists(file: str, test: str) -> None:
     path = ROOT / "src" / "catchment" / file if file.startswith("testing/") else ROOT / "tests" / file

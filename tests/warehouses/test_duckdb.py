@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from catchment.errors import Abort, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.errors import Abort, Malformed, NoSpace, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
 from catchment.testing.batches import TABLE, add, batch, count_rows, load, named, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
@@ -235,7 +235,7 @@ def test_no_file_is_left_by_a_load(warehouse: DuckDBWarehouse) -> None:
         (duckdb.OutOfMemoryException("x"), Retry),
         (duckdb.InvalidInputException("x"), Malformed),
         (duckdb.ConversionException("x"), Malformed),
-        (duckdb.IOException("No space left on device"), StorageError),
+        (duckdb.IOException("No space left on device"), NoSpace),
         (duckdb.IOException("something else"), Retry),
         (duckdb.BinderException("x"), Retry),
         (duckdb.FatalException("x"), Abort),

@@ -19,6 +19,8 @@ from catchment.pack import messages_of
 from catchment.queues import Queue
 from catchment.record import Line
 
+_TRY_AGAIN_S = 5.0
+
 _log = get_log("collect")
 
 Done = Callable[[CatchmentError | None], None]
@@ -51,8 +53,14 @@ class GroupCommit:
         self._handed_over: SimpleQueue[_Group | None] = SimpleQueue()
         self._in_flight_bytes = 0
         self._busy = False
-        self.trouble = ""
-        """Why the last group could not be kept; empty while all is well."""
+        self._trouble = ""
+        self._failed_at_s = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why the last group could not be kept; empty while all is well, and once it is worth another try: who sends
+        nothing to a collector that is not ready would never hear that it is."""
+        return self._trouble if time.monotonic() < self._failed_at_s + _TRY_AGAIN_S else ""
 
     @property
     def pending_bytes(self) -> int:
@@ -105,13 +113,14 @@ class GroupCommit:
         try:
             self._queue.publish(messages_of(group.lines))
         except CatchmentError as error:
-            if not self.trouble:
+            if not self._trouble:
                 _log.error("events cannot be kept; clients are told to come again", exc=error)
-            self.trouble = error.message
+            self._trouble = error.message
+            self._failed_at_s = time.monotonic()
             return error
-        if self.trouble:
+        if self._trouble:
             _log.info("events are kept again")
-            self.trouble = ""
+            self._trouble = ""
         metrics.commit_seconds.observe(time.perf_counter() - began_s)
         if group.events:
             metrics.events_collected.add(group.events)

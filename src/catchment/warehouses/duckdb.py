@@ -21,6 +21,7 @@ from catchment.errors import (
     Abort,
     CannotWiden,
     Malformed,
+    NoSpace,
     Retry,
     SchemaChanged,
     StorageError,
@@ -158,7 +159,7 @@ class DuckDBWarehouse:
                 # Nothing works on this file any more until the process is another.
                 return Abort(f"DuckDB has stopped: {first_line(error)}", "restart the warehouse process, as `up` does")
             case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
-                return StorageError(f"no space left for {self.path}", "free some space; loading goes on by itself")
+                return NoSpace(f"no space left for {self.path}", "free some space; loading goes on by itself")
             case _ if "Corrupt database file" in str(error):
                 hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
                 return StorageError(f"{self.path} is damaged: {first_line(error)}", hint)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from catchment.errors import StorageError, UsageError, WarehouseDown
+from catchment.errors import NoSpace, StorageError, UsageError, WarehouseDown
 from catchment.log import get_log
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
@@ -118,8 +118,12 @@ class Opening:
             raise WarehouseDown(
                 f"{self._path} is in use by another process", "stop it, or ask through it: catchment query"
             ) from error
-        if "No space left" in said or "Too many open files" in said or isinstance(error, duckdb.OutOfMemoryException):
-            raise StorageError(f"{self._path} cannot be opened: {first_line(error)}", "df; ulimit -n") from error
+        if "No space left" in said:
+            raise NoSpace(f"{self._path} cannot be opened: {first_line(error)}", "free some space") from error
+        if "Too many open files" in said or isinstance(error, duckdb.OutOfMemoryException):
+            raise StorageError(
+                f"{self._path} cannot be opened: {first_line(error)}", "free some memory; ulimit -n"
+            ) from error
         if "Permission denied" in said or "Read-only" in said or "Is a directory" in said:
             raise StorageError(f"{self._path} cannot be opened: {first_line(error)}") from error
         if ("newer version" in said or "storage version" in said) and _REPLAYING not in said:

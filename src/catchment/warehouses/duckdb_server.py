@@ -8,6 +8,7 @@ the peer's user is checked where the system tells), and for writing calls whoeve
 
 from __future__ import annotations
 
+import errno
 import hmac
 import logging
 import os
@@ -27,7 +28,7 @@ from typing import Any
 import msgspec
 
 from catchment import __version__
-from catchment.errors import Abort, CatchmentError, Retry, Skip, StorageError, UsageError, WarehouseDown
+from catchment.errors import Abort, CatchmentError, NoSpace, Retry, Skip, StorageError, UsageError, WarehouseDown
 from catchment.warehouses import ArrowStream, Warehouse
 from catchment.warehouses import duckdb_wire as wire
 
@@ -70,7 +71,8 @@ class WarehouseServer:
             _write_private(self._runtime / wire.DESCRIPTION_FILE, msgspec.json.encode(description))
         except OSError as error:
             self.stop(0)
-            raise StorageError(f"{error.filename or path}: {error.strerror}") from None
+            kind = NoSpace if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
+            raise kind(f"{error.filename or path}: {error.strerror}") from None
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(0.05,), name="warehouse-server", daemon=True
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catchment.errors import Retry, StorageError
+from catchment.errors import NoSpace, Retry, StorageError
 
 BUSY_TIMEOUT_S = 10.0
 _DAMAGE = {
@@ -66,8 +66,8 @@ def _from_system(error: OSError, folder: Path) -> StorageError:
     )
 
 
-def _no_space(folder: Path) -> StorageError:
-    return StorageError(
+def _no_space(folder: Path) -> NoSpace:
+    return NoSpace(
         f"no space is left on the disk of the queue in {folder}; what was published before is safe",
         "free some space, or give the queue another disk: [queue] path",
     )

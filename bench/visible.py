@@ -1,0 +1,214 @@
+"""Events over HTTP into `catchment up`, 1,000/s alone and 10,000/s in batches: how soon after the answer a query sees
+them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import uvloop
+
+from bench.collect import BATCH, CONTEXT, HEAD, KEY, free_port, settings
+from bench.latency import Probe, look_for, look_until_seen
+from bench.measure import Check, percentile, progress, result, scratch, tree_cpu_s
+from bench.up import Up, make_project, up
+
+SINGLE_PER_S = 1_000
+BATCHED_PER_S = 10_000
+CONNECTIONS = 64
+TICK_S = 0.01
+EVERY_S = 0.05
+WARM_UP_S = 5
+MEASURED_S = 30
+SEEN_WITHIN_S = 60
+NEEDED_BYTES = 3_000_000_000
+_TABLE = "site.page_viewed"
+_CLOCKS_DIFFER = timedelta(milliseconds=50)
+
+
+def run() -> dict[str, Any]:
+    """Seconds from the answer to the sight of it in p50 and p99, of both."""
+    port = free_port()
+    with scratch(NEEDED_BYTES) as folder, up(make_project(folder, settings(port))) as running:
+        _wait_for_table(running, port)
+        first = 1
+        found = {}
+        for name, per_s, batch in (("single", SINGLE_PER_S, 1), ("batched", BATCHED_PER_S, BATCH)):
+            progress(f"{name}: {per_s:,} events/s")
+            found[name] = _measure(running, port, first, per_s, batch)
+            first += 1_000_000_000
+    checks = [
+        Check(f"{name}_{share}_s", percentile(found[name].latencies_s, at), must=must, goal=goal)
+        for share, at, must, goal in (("p50", 0.5, 1, 0.6), ("p99", 0.99, 3, 1.5))
+        for name in found
+    ]
+    return result(
+        checks,
+        "its own limits: seconds from the answer to a query's answer that shows the event",
+        events={name: each.events for name, each in found.items()},
+        max_s={name: round(max(each.latencies_s), 2) for name, each in found.items()},
+        answered_p99_ms={name: round(percentile(each.answered_s, 0.99) * 1e3, 1) for name, each in found.items()},
+        cores={name: round(each.cores, 2) for name, each in found.items()},
+        client_behind_s={name: round(each.behind_s, 2) for name, each in found.items()},
+    )
+
+
+class _Found(msgspec.Struct):
+    latencies_s: list[float]
+    answered_s: list[float]
+    events: int
+    cores: float
+    behind_s: float
+
+
+def _measure(running: Up, port: int, first: int, per_s: int, batch: int) -> _Found:
+    """One of a batch is looked for: all of it becomes visible at once."""
+    probe = Probe(f"SELECT seq FROM {_TABLE} WHERE _received_at >= $1 AND seq >= {first} AND probe", EVERY_S)
+    with Clients(port, first, per_s, batch, probe) as clients:
+        look_for(running.rows, [probe], WARM_UP_S)
+        probe.forget()
+        clients.answered_s.clear()
+        cpu_s, began_s, events = tree_cpu_s(running.pid), time.monotonic(), clients.events
+        look_for(running.rows, [probe], MEASURED_S)
+        cores = (tree_cpu_s(running.pid) - cpu_s) / (time.monotonic() - began_s)
+        events = clients.events - events
+        answered_s = list(clients.answered_s)
+    look_until_seen(running.rows, [probe], SEEN_WITHIN_S)
+    return _Found(probe.latencies_s, answered_s, events, cores, clients.behind_s)
+
+
+def request(first: int, count: int, batch: int) -> bytes:
+    """One with so many events, numbered from `first` on; of a batch the last one is a probe."""
+    calls = [
+        {
+            "type": "track",
+            "event": "Page Viewed",
+            "messageId": f"m-{first + n}",
+            "anonymousId": f"a{(first + n) % 1000}",
+            "timestamp": datetime.now(UTC),
+            "properties": {"seq": first + n, "probe": n == count - 1, "path": f"/products/{(first + n) % 500}"},
+            "context": CONTEXT,
+        }
+        for n in range(count)
+    ]
+    body = msgspec.json.encode({"batch": calls} if batch > 1 else calls[0])
+    path = b"/v1/batch" if batch > 1 else b"/v1/track"
+    return HEAD % (path, KEY.encode(), len(body)) + body
+
+
+class Clients:
+    """Sends at a steady pace, whether or not the answers keep up, over so many connections, in a thread, until the
+    block ends. A connection has one request at a time; where all are busy, requests wait for one."""
+
+    def __init__(self, port: int, first: int, per_s: int, batch: int, probe: Probe) -> None:
+        self._port, self._next, self._batch, self._probe = port, first, batch, probe
+        self._requests_per_tick = per_s * TICK_S / batch
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._idle: list[_Connection] = []
+        self._waiting: deque[tuple[float, bytes, int]] = deque()
+        self._error: BaseException | None = None
+        self.answered_s: list[float] = []
+        """From when a request was due to its answer."""
+        self.behind_s = 0.0
+        """The longest that a tick came late: large where the machine can't keep the pace."""
+        self.events = 0
+
+    def __enter__(self) -> Clients:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            uvloop.run(self._send())
+        except BaseException as error:  # raised where the block ends
+            self._error = error
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(CONNECTIONS):
+            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
+            self._idle.append(connection)
+        began_s = time.monotonic()
+        tick = due = 0
+        while not self._stop.is_set() and self._error is None:
+            tick += 1
+            late_s = time.monotonic() - began_s - tick * TICK_S
+            self.behind_s = max(self.behind_s, late_s)
+            await asyncio.sleep(max(0.0, -late_s))
+            while due < tick * self._requests_per_tick:
+                due += 1
+                self._waiting.append((time.monotonic(), request(self._next, self._batch, self._batch), self._next))
+                self._next += self._batch
+            self.hand_out()
+        give_up_s = time.monotonic() + SEEN_WITHIN_S
+        while len(self._idle) < CONNECTIONS and self._error is None and time.monotonic() < give_up_s:
+            await asyncio.sleep(TICK_S)
+
+    def hand_out(self) -> None:
+        """Give waiting requests to idle connections."""
+        while self._waiting and self._idle:
+            self._idle.pop().ask(*self._waiting.popleft())
+
+    def answered(self, connection: _Connection, data: bytes) -> None:
+        """The whole answer to the request of a connection."""
+        if not data.startswith(b"HTTP/1.1 200"):
+            self.failed(RuntimeError(f"not answered 200: {data[:300]!r}"))
+            return
+        now_s = time.monotonic()
+        self._probe.expect_seqs([connection.first + self._batch - 1], connection.sent_at - _CLOCKS_DIFFER)
+        self.answered_s.append(now_s - connection.due_s)
+        self.events += self._batch
+        self._idle.append(connection)
+        self.hand_out()
+
+    def failed(self, error: BaseException) -> None:
+        """Ends it all."""
+        self._error = self._error or error
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._transport: asyncio.WriteTransport | None = None
+        self.due_s = 0.0
+        self.first = 0
+        self.sent_at = datetime.now(UTC)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def ask(self, due_s: float, text: bytes, first: int) -> None:
+        assert self._transport is not None
+        self.due_s, self.first, self.sent_at = due_s, first, datetime.now(UTC)
+        self._transport.write(text)
+
+    def data_received(self, data: bytes) -> None:
+        self._clients.answered(self, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clients.failed(exc or RuntimeError("the collector closed a connection"))
+
+
+def _wait_for_table(running: Up, port: int) -> None:
+    """One event makes it."""
+    deadline_s = time.monotonic() + SEEN_WITHIN_S
+    with socket.create_connection(("127.0.0.1", port), SEEN_WITHIN_S) as connection:
+        connection.sendall(request(-1, 1, 1))
+        connection.recv(1_000)
+    while not running.row_counts("site").get("page_viewed"):
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"the first event is not visible after {SEEN_WITHIN_S} s")
+        time.sleep(0.05)
