@@ -6,6 +6,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 has faketime || missing="$missing faketime"
 has strace || missing="$missing strace"
 has openssl || missing="$missing openssl"
+has nginx || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
