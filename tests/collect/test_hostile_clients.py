@@ -85,3 +85,14 @@ def test_whoever_goes_on_sending_hears_why_it_was_refused() -> None:
         assert client.answer()[0] == 413
         assert client.rest() == b""
         until(lambda: not server.server.connections, "the connection to be closed")
+
+
+def test_what_comes_with_a_refused_request_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """Found by `test_fuzz`: the second one was told to continue after the last word had been said."""
+    refused = b"POST /v1/track HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 1\r\n\r\n1"
+    asking = b"POST /v1/track HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n1"
+    with serving() as server:
+        answer = server.ask(refused + asking)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert caplog.text == ""

@@ -283,6 +283,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse what is too large before any of it is read."""
+        if self._closing:  # the request before it was refused, and the parser reads on to the end of what has come
+            return
         headers = self._headers
         if b"upgrade" in headers and self._parser.should_upgrade():
             self._is_offer = True
