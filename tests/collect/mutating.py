@@ -133,7 +133,10 @@ class Mutator:
         for at, call in enumerate(calls):
             if isinstance(call.get("messageId"), str) and rng.random() < 0.9:
                 call["messageId"] = f"{number}-{at}"
-        ids = [call["messageId"] for call in calls if isinstance(call.get("messageId"), str) and call["messageId"]]
+        ids = [
+            str(call["messageId"]) for call in calls if isinstance(call.get("messageId"), str) and call["messageId"]
+        ]
+        ids = [identity.replace("\0", "\ufffd") for identity in ids]  # as it is kept
         text = json.dumps(body, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
         return Script([seed.text(body=text)], "done", ids)
 
