@@ -1,5 +1,4 @@
-"""Events over HTTP into `catchment up`, 1,000/s alone and 10,000/s in batches: how soon after the answer a query sees
-them."""
+"""Events over HTTP, 1,000/s alone and 10,000/s in batches: how soon after its answer a query sees each."""
 
 from __future__ import annotations
 

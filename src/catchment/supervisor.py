@@ -292,6 +292,8 @@ class Supervisor:
         """See that a stop comes to its end: one child after the other, or all at once when interrupted."""
         if not self._stopping:
             return
+        for port in self._ports:  # nobody will come to accept: once its children are gone, who connects is refused
+            port.close()
         now_s = time.monotonic()
         alive = [process for process in self._children if process.alive]
         if now_s >= self._kill_at_s:

@@ -16,6 +16,7 @@ from pathlib import Path
 from catchment import log
 from catchment.child import Child
 from catchment.errors import CatchmentError, UsageError
+from catchment.listening import Port
 from catchment.presence import ServiceState
 from catchment.process import run_services
 from catchment.service import Health, Stop
@@ -96,7 +97,10 @@ def up(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:
         (runtime / "all-ready").write_text("\n".join(f"{state.name} {state.address}" for state in states))
 
     program = [sys.executable, __file__, "run", str(runtime)]
-    children = [Child(name, [*program, f"{name}={mode}"]) for name, mode in specs]
+    port = Port("127.0.0.1", int(os.environ["PORT"])) if "PORT" in os.environ else None
+    children = [
+        Child(name, [*program, f"{name}={mode}"], port=port if name == "collect" else None) for name, mode in specs
+    ]
     patience = Patience(
         first_restart_s=0.02,
         last_restart_s=0.1,

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -86,6 +87,25 @@ def test_a_stop_while_starting_is_in_order(programs: Programs) -> None:
     until(lambda: programs.state("load").pid, "the child")
     up.terminate()
     assert up.wait(PATIENCE_S) == 0
+
+
+def test_a_port_outlives_a_child_and_is_closed_by_a_stop(programs: Programs) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def is_open() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    up = programs.start("up", "collect=plain", "load=slow", PORT=str(port))
+    [collect, _] = programs.ready("collect", "load")
+    os.kill(collect, signal.SIGKILL)
+    while programs.state("collect").pid in {None, collect}:
+        assert is_open()
+    up.terminate()
+    until(lambda: not is_open(), "the port to be closed")
+    assert up.poll() is None, "load drains still, and nobody waits for that"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -46,8 +46,6 @@ class CollectService:
         self.name = name
         self._address: str | None = None
         self._commit: GroupCommit | None = None
-        self._shares = False
-        """Somebody else holds the sockets, and with them whoever waits to be accepted."""
 
     def health(self) -> Health:
         """Ready while it listens and what it takes in can be kept."""
@@ -66,9 +64,7 @@ class CollectService:
     def _listening(self) -> list[socket.socket]:
         """The sockets that who started us holds for us, or one of our own."""
         config = self._config
-        found = inherited()
-        self._shares = bool(found)
-        return found or [bind(config.host, config.port, shared=config.workers > 1)]
+        return inherited() or [bind(config.host, config.port, shared=config.workers > 1)]
 
     def _certificate(self) -> Certificate | None:
         config = self._config
@@ -102,8 +98,7 @@ class CollectService:
                     certificate.refresh()
         finally:
             self._address = None
-            if not self._shares:
-                await _until_accepted(listening)
+            await _until_accepted(listening)
             for listener in listeners:
                 listener.close()
             server.drain()
@@ -133,7 +128,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _until_accepted(listening: list[socket.socket]) -> None:
-    """Take in who waits in the queue already."""
+    """Take in who waits in the queue already: where nobody else holds the sockets, closing them would reset it."""
     waiting = select.poll()
     for each in listening:
         waiting.register(each, select.POLLIN)
