@@ -111,6 +111,7 @@ class Clients:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._idle: list[_Connection] = []
+        self._busy = 0
         self._waiting: deque[tuple[float, bytes, int]] = deque()
         self._error: BaseException | None = None
         self.answered_s: list[float] = []
@@ -153,12 +154,13 @@ class Clients:
                 self._next += self._batch
             self.hand_out()
         give_up_s = time.monotonic() + SEEN_WITHIN_S
-        while len(self._idle) < CONNECTIONS and self._error is None and time.monotonic() < give_up_s:
+        while self._busy and self._error is None and time.monotonic() < give_up_s:
             await asyncio.sleep(TICK_S)
 
     def hand_out(self) -> None:
         """Give waiting requests to idle connections."""
         while self._waiting and self._idle:
+            self._busy += 1
             self._idle.pop().ask(*self._waiting.popleft())
 
     def answered(self, connection: _Connection, data: bytes) -> None:
@@ -170,8 +172,16 @@ class Clients:
         self._probe.expect_seqs([connection.first + self._batch - 1], connection.sent_at - _CLOCKS_DIFFER)
         self.answered_s.append(now_s - connection.due_s)
         self.events += self._batch
+        self._busy -= 1
         self._idle.append(connection)
         self.hand_out()
+
+    def closed(self, connection: _Connection, error: Exception | None) -> None:
+        """By the collector, which it may do to one that is idle."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        else:
+            self.failed(error or RuntimeError("the collector closed a connection without an answer"))
 
     def failed(self, error: BaseException) -> None:
         """Ends it all."""
@@ -198,7 +208,7 @@ class _Connection(asyncio.Protocol):
         self._clients.answered(self, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._clients.failed(exc or RuntimeError("the collector closed a connection"))
+        self._clients.closed(self, exc)
 
 
 def _wait_for_table(running: Up, port: int) -> None:

@@ -47,6 +47,8 @@ scheme = "github"
 secret = "another-secret"
 """
 CLIENTS = 12
+LEAST_SCRIPTS = 400
+"""However slow the machine."""
 ANSWERED_WITHIN_S = 12.0
 """Head, body and idle time, what passes over a refused body, and a busy machine."""
 MAX_GROWTH_BYTES = 120_000_000
@@ -70,7 +72,8 @@ class Attacker(threading.Thread):
         self.problems: list[str] = []
 
     def run(self) -> None:
-        while time.monotonic() < self._until_s and not self.problems:
+        number = 0
+        while (time.monotonic() < self._until_s or number < LEAST_SCRIPTS) and not self.problems:
             number = next(self._numbers)
             script = self._mutator.script(number)
             try:
@@ -128,10 +131,10 @@ def fuzz(folder: Path, budget_s: float, seed: str) -> None:
         watched = psutil.Process(process.pid)
         numbers = iter(itertools.count())
         mutator = Mutator(seed)
-        _attack(made.port, mutator, numbers, min(1.0, budget_s / 4))  # what it needs anyway
+        attackers = _attack(made.port, mutator, numbers, min(1.0, budget_s / 4))  # the memory that it needs anyway
         before_bytes = watched.memory_info().rss
         peak_bytes = [before_bytes]
-        attackers = _attack(
+        attackers += _attack(
             made.port, mutator, numbers, budget_s, lambda: peak_bytes.append(watched.memory_info().rss)
         )
         assert _is_well(made), "it answers as ever"
@@ -147,10 +150,10 @@ def fuzz(folder: Path, budget_s: float, seed: str) -> None:
     assert not re.search(r'"level":"(error|warning)"|Traceback', said), f"{SEED_ENV}={seed}\n{said[-4_000:]}"
     assert max(peak_bytes) - before_bytes < MAX_GROWTH_BYTES
     statuses = sum((attacker.statuses for attacker in attackers), Counter[int]())
-    assert statuses[200] > 50
-    assert statuses[400] > 50, "bent enough to be refused"
+    assert statuses[200] > 20
+    assert statuses[400] > 20, "bent enough to be refused"
     kept = {identity: number for attacker in attackers for identity, number in attacker.kept.items()}
-    assert len(kept) > 50
+    assert len(kept) > 20
     found = {each.id for each in take(made.project)}
     missing = {identity: number for identity, number in kept.items() if identity not in found}
     assert missing == {}, f"{SEED_ENV}={seed}: answered 200 and not kept"
