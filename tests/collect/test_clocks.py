@@ -45,7 +45,7 @@ def libfaketime() -> str:
     """The library that gives a process a time of its own; the test is skipped where there is none."""
     found = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
     if found is None:
-        assert not os.environ.get("CI"), "libfaketime is missing: tests/system_packages.sh"
+        assert not os.environ.get("CI") or sys.platform != "linux", "libfaketime is missing: tests/system_packages.sh"
         pytest.skip("needs libfaketime: tests/system_packages.sh")
     return str(found)
 
