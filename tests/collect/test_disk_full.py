@@ -36,12 +36,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     runtime = folder / ".catchment"
     runtime.mkdir(parents=True)
     options = f"size={DISK_MB}m,uid={os.getuid()}"
-    mounted = subprocess.run(
-        [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(runtime)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode != 0:
-        reason = f"needs root, to mount a small file system: {mounted.stderr.strip()}"
+    command = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(runtime)]
+    try:
+        subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = f"needs root, to mount a small file system: {error}"
         assert not os.environ.get("CI") or sys.platform != "linux", reason
         pytest.skip(reason)
     try:
