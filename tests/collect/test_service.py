@@ -286,6 +286,17 @@ def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
             assert made.post(connection, {"batch": [event(6, 1)]}) == 200
 
 
+def test_a_handshake_has_the_time_of_a_head(tmp_path: Path) -> None:
+    settings = 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\nheader_timeout_s = 1.0\n'
+    made = Collecting(tmp_path / "project", settings)
+    make_certificate(made.folder, "a.example")
+    process = made._start("-m", "catchment", "run", "-p", str(made.folder), "collect")
+    with alone(made, process), made.connect_raw() as silent:
+        silent.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            assert silent.recv(1) == b""
+
+
 def test_a_certificate_that_is_none_is_said_plainly(tmp_path: Path) -> None:
     made = Collecting(tmp_path / "project", 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\n')
     process = made._start("-m", "catchment", "run", "-p", str(made.folder), "collect")

@@ -86,8 +86,12 @@ class CollectService:
 
         stop.on_drain(drain)
         context = certificate.context if certificate else None
+        handshake_s = self._config.header_timeout_s if certificate else None
         listeners = [
-            await loop.create_server(server.connect, sock=each, backlog=BACKLOG, ssl=context) for each in listening
+            await loop.create_server(
+                server.connect, sock=each, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake_s
+            )
+            for each in listening
         ]
         self._address = _url(listening[0], "https" if certificate else "http")
         try:
