@@ -156,6 +156,9 @@ class Clients:
         give_up_s = time.monotonic() + SEEN_WITHIN_S
         while self._busy and self._error is None and time.monotonic() < give_up_s:
             await asyncio.sleep(TICK_S)
+        for connection in list(self._idle):
+            connection.close()
+        await asyncio.sleep(TICK_S)
 
     def hand_out(self) -> None:
         """Give waiting requests to idle connections."""
@@ -203,6 +206,10 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self.due_s, self.first, self.sent_at = due_s, first, datetime.now(UTC)
         self._transport.write(text)
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._clients.answered(self, data)
