@@ -40,9 +40,8 @@ class Visitor(threading.Thread):
         self._connect = connect
         self._stays = stays
         self.acknowledged = 0
-        self.unreached: list[BaseException] = []
-        """Errors before the request was on its way."""
-        self.unanswered: list[BaseException] = []
+        self.errors: list[tuple[str, BaseException]] = []
+        """What it was at when they came: "connecting" or "asking"."""
         self.failure: BaseException | None = None
         self._done = threading.Event()
 
@@ -60,16 +59,16 @@ class Visitor(threading.Thread):
 
     def _send(self, connection: http.client.HTTPConnection) -> None:
         body = json.dumps({"batch": [event(self._number, self.acknowledged)]})
-        noted = self.unreached
+        at = "connecting"
         try:
             if connection.sock is None:
                 connection.connect()
+            at = "asking"
             connection.request("POST", "/v1/batch", body, {"X-Write-Key": KEY})
-            noted = self.unanswered
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:
-            noted.append(error)
+            self.errors.append((at, error))
             connection.close()
             return
         assert answer.status == 200, answer.status
@@ -137,10 +136,10 @@ def test_no_connection_is_refused_while_the_one_worker_restarts(
         with visited(connect) as visitors:
             for _ in range(stops):
                 restart(made, signal.SIGTERM)
-            assert [visitor.unreached + visitor.unanswered for visitor in visitors] == [[]] * len(visitors)
+            assert [visitor.errors for visitor in visitors] == [[]] * len(visitors)
             for _ in range(kills):
                 restart(made, signal.SIGKILL)
-        assert [error for each in visitors for error in each.unreached if isinstance(error, ConnectionError)] == []
+        assert [error for visitor in visitors for at, error in visitor.errors if at == "connecting"] == []
         assert made.said().count("was stopped: restarting") == stops
         sent_once(made, visitors)
     finally:
