@@ -26,7 +26,7 @@ path = "${WAREHOUSE_PATH}"
 max_age = 0.5
 max_rows = "many"
 max_bytes = "64 megs"
-contract = "freeze"
+contract = "froze"
 [load.tables."Website.Signup"]
 max_rejected_share = 1.5
 
@@ -53,8 +53,7 @@ catchment.toml:12: load.max_age: unknown setting
   Try: max_age_s
 catchment.toml:13: load.max_rows: must be a whole number, not "many"
 catchment.toml:14: load.max_bytes: must be a size with its unit, such as "64 MB" or "64 MiB", not "64 megs"
-catchment.toml:15: load.contract: "freeze" is not yet part of Catchment
-  Try: leave it out
+catchment.toml:15: load.contract: must be "evolve" or "freeze" or "reject", not "froze"
 catchment.toml:16: load.tables."Website.Signup": must be a table's name, schema.table in lower case, and none of \
 Catchment's own, not "Website.Signup"
 catchment.toml:17: load.tables."Website.Signup".max_rejected_share: must be at most 1, not 1.5

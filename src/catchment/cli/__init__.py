@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("catchment.cli.run:run", "Run one or more services in this process."),
     "validate": ("catchment.cli.validate:validate", "Check the project's files."),
     "doctor": ("catchment.cli.doctor:doctor", "Check that every configured part can be reached."),
-    "schema": ("catchment.cli.schema:schema", "See what tables look like, how they change, and the JSON Schemas."),
+    "schema": ("catchment.cli.schema:schema", "See tables' columns and their changes; JSON Schemas."),
     "send": (
         "catchment.cli.send:send",
         "Send a file's rows to TABLE.",

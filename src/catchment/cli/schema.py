@@ -22,7 +22,7 @@ from catchment.record import json_schema
 
 @click.group()
 def schema() -> None:
-    """See what tables look like, how they change, and the JSON Schemas."""
+    """See tables' columns and their changes; JSON Schemas."""
 
 
 @schema.command()
@@ -86,9 +86,9 @@ def show(project: Project, table: str, is_json: bool) -> None:
 )
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a line.")
 def changes(project: Project, table: str | None, limit: int, is_json: bool) -> None:
-    """List how tables have changed, the latest first; of TABLE alone, where given.
+    """List how tables have changed, the latest first.
 
-    Columns added and widened; values kept in _rescued, since a column does not take them or the table is frozen;
+    Of TABLE alone, where given. Columns added and widened; values kept in _rescued, since a column does not take them or the table is frozen;
     fields that no longer come.
     """
     if table is not None:
@@ -113,7 +113,10 @@ def changes(project: Project, table: str | None, limit: int, is_json: bool) -> N
 @schema.command()
 @with_project
 def snapshot(project: Project) -> None:
-    """Write the columns of every table into the project's folder schema/, to be committed."""
+    """Write every table's columns into schema/.
+
+    The files of this folder of the project are to be committed, and `schema diff` compares with them.
+    """
     with warehouse_of(project) as warehouse:
         tables = snapshots.of_warehouse(warehouse)
     snapshots.write(project.root / snapshots.FOLDER, tables)
@@ -124,7 +127,7 @@ def snapshot(project: Project) -> None:
 @with_project
 @click.option("--json", "is_json", is_flag=True, help="Print the lines as a JSON array.")
 def diff(project: Project, is_json: bool) -> ExitCode:
-    """Compare the tables with the project's folder schema/, as `schema snapshot` wrote it.
+    """Compare the tables with the snapshot in schema/.
 
     A line for each difference: + for what the warehouse has more, - for what it lacks, ~ for what it has otherwise.
     Exits with 3 if there are any: for continuous integration.
