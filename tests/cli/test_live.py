@@ -85,6 +85,7 @@ def test_status_of_a_project_that_never_ran(tmp_path: Path) -> None:
         "unloaded_batches": None,
         "tables": [],
         "dead_letters": None,
+        "schema_changes": None,
         "problems": [],
     }
     assert new.run("status").code == 0
