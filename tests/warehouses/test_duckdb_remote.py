@@ -35,6 +35,8 @@ from catchment.warehouses import (
     ArrowStream,
     Batch,
     DeadLetter,
+    Fill,
+    Filled,
     LatestView,
     LedgerEntry,
     Loaded,
@@ -134,6 +136,13 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     view = LatestView("a.v", "a.b", "user", "id", "at", ("x", "y"))
     assert remote.latest_view(view) is True
     assert tiny.views == [view]
+    fill = Fill("a.b", (Column("userId", "user_id", "bigint"),), since=moment)
+    pieces = [Rows(("/archive/1.zst",), 7), Rows(b"x", 1, prepared=True)]
+    remote.stage(fill, ["incoming/1"], pieces)
+    assert tiny.gathered == [(fill, ["incoming/1"], pieces)]
+    assert remote.staged(fill) == {"incoming/1"}
+    assert remote.fill(fill) == Filled(1, 1)
+    assert tiny.gathered[0][0].side == fill.side
     remote.tidy(datetime.now(UTC))
     assert tiny.tidied == 1
     remote.backup(Path("/tmp/x"))

@@ -14,7 +14,7 @@ import duckdb
 
 from catchment.errors import CatchmentError
 from catchment.record import now
-from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.duckdb_server import WarehouseServer
 from catchment.warehouses.shape import Column, Shape
@@ -34,6 +34,7 @@ class TinyWarehouse:
         self.tidied = 0
         self.views: list[LatestView] = []
         self.past_ledger = False
+        self.gathered: list[tuple[Fill, Sequence[str], Sequence[Rows]]] = []
 
     def _fail(self) -> None:
         if self.failure is not None:
@@ -58,6 +59,15 @@ class TinyWarehouse:
         self.batches += batches
         self.past_ledger = past_ledger
         return [Loaded(each.names, each.table, 1000, 1, len(each.dead), False) for each in batches]
+
+    def staged(self, fill: Fill) -> frozenset[str]:
+        return frozenset(name for other, names, _ in self.gathered if other == fill for name in names)
+
+    def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
+        self.gathered.append((fill, names, rows))
+
+    def fill(self, fill: Fill) -> Filled:
+        return Filled(len(self.gathered), len(fill.columns))
 
     def row_count(self, table: str, since: datetime, enough: int) -> int:
         return min(enough, 7)

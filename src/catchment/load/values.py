@@ -30,10 +30,13 @@ class Unfit(Exception):
 def wanted(texts: Iterable[bytes]) -> ColumnType | None:
     """The column type for a new field with these values (raw JSON, none of them null); None where no column
     would hold even one, such as integers beyond 64 bits.
-
-    The kind most values have; a mix of integers and fractions is DOUBLE; text is TIMESTAMPTZ only if all of it is.
     """
-    votes = Counter(kind for kind in map(_kind, texts) if kind is not None)
+    return elected(Counter(kind for kind in map(kind_of, texts) if kind is not None))
+
+
+def elected(votes: Counter[ColumnType]) -> ColumnType | None:
+    """The kind most values have; a mix of integers and fractions is DOUBLE; text is TIMESTAMPTZ only if all of it
+    is."""
     if "double" in votes and "bigint" in votes:
         votes["double"] += votes.pop("bigint")
     if "varchar" in votes and "timestamptz" in votes:
@@ -41,7 +44,8 @@ def wanted(texts: Iterable[bytes]) -> ColumnType | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
-def _kind(text: bytes) -> ColumnType | None:
+def kind_of(text: bytes) -> ColumnType | None:
+    """The column type that one value (raw JSON, not null) wants; None where none would hold it."""
     kind: ColumnType | None
     match text[:1]:
         case b"{" | b"[":
@@ -114,10 +118,15 @@ def moment(text: bytes) -> str | None:
     if text[:1] != b'"' or not 22 <= len(text) <= 34:
         return None
     string = _decode_string(text)
+    return string if is_moment(string) else None
+
+
+def is_moment(string: str) -> bool:
+    """Whether a decoded string is such a one."""
     if not _RFC3339.match(string):
-        return None
+        return False
     try:
         datetime.fromisoformat(string).astimezone(UTC)
     except (ValueError, OverflowError):
-        return None
-    return string
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from catchment.warehouses.shape import Change, Shape
+from catchment.warehouses.shape import Change, Column, Shape
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -162,6 +163,33 @@ class Halt(msgspec.Struct, frozen=True):
     resumed_at: datetime | None = None
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Columns of a loaded table that are to get, in rows that are there, the values that the records have."""
+
+    table: str
+    columns: tuple[Column, ...]
+    """As the table has them."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Of which records, by the time they were received."""
+
+    @property
+    def side(self) -> str:
+        """The table that gathers the values, in the schema `catchment`: the same for a fill that is begun again, and
+        another for any other. It has `_source`, `_id` and `_received_at`."""
+        said = repr((self.table, self.columns, self.since, self.until))
+        return f"fill_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """What became of a fill."""
+
+    rows: int
+    """That have a value more."""
+    left: int
+    """Of which a value is as it was: no column takes it, or the archive has two that differ."""
+
+
 class ArrowStream(Protocol):
     """A query's result: columns and types at once, rows as they come. Read it once, then or before close it."""
 
@@ -218,6 +246,27 @@ class Warehouse(Protocol):
         """Load the batches, in order within a table. `past_ledger` (replay) looks at the rows alone: a batch
         that the ledger has is searched for rows missing from the table, and `early` is believed only where
         the row it points at is there."""
+
+    def staged(self, fill: Fill) -> frozenset[str]:
+        """Of which archive files the side table has the values; none where there is no side table."""
+
+    def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
+        """Gather the values of some records in the side table, in one transaction with the names of the archive files
+        that are gathered whole by that. Nothing is done where all of `names` are there.
+
+        Rows go as in a batch: of those as they lie the fill's columns are read, and other fields are passed over; in
+        prepared ones `rescued` holds what the columns do not take. Rows without a value are left out. A record may
+        be gathered twice. Raises `SchemaChanged` where the table has other columns by now, and as `load` does.
+        """
+
+    def fill(self, fill: Fill) -> Filled:
+        """Put what was gathered into the table, under its lock and in one transaction that also drops the side table.
+
+        A value goes into the row of its (`source`, `id`, `received_at`), where the column is null; the field goes out
+        of that row's `_rescued`, which becomes null with the last one. A row that is not there stays so, and one of
+        which the side table has two different values stays as it is. Raises `SchemaChanged`, and drops the side table,
+        where the table has other columns by now. `tidy` drops side tables that nothing was added to for a week.
+        """
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """Of these archive files, the tables whose batch is loaded; a file with none is left out."""

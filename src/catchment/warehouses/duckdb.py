@@ -29,7 +29,8 @@ from catchment.errors import (
     WarehouseDown,
 )
 from catchment.log import get_log
-from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import duckdb_fill as filling
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
@@ -227,6 +228,32 @@ class DuckDBWarehouse:
                     cursor.execute(statement)
         return True
 
+    # ---- filling columns --------------------------------------------------------------
+
+    def staged(self, fill: Fill) -> frozenset[str]:
+        with self._transaction() as cursor:
+            return filling.staged(cursor, fill) - {""}
+
+    def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
+        if not set(fill.columns) <= set(self.shape(fill.table).columns):
+            raise SchemaChanged(fill.table)
+        with self._lock(fill.side), self._transaction() as cursor:
+            filling.stage(cursor, fill, names, rows, tmp=self._tmp)
+
+    def fill(self, fill: Fill) -> Filled:
+        with self._locked({fill.table, fill.side}, ddl=False):
+            is_old = not set(fill.columns) <= set(self.shape(fill.table).columns)
+            with self._transaction() as cursor:
+                if is_old:
+                    filling.drop(cursor, fill.side)
+                else:
+                    filled = filling.put(cursor, fill, tmp=self._tmp)
+            if is_old:
+                raise SchemaChanged(fill.table)
+            if filled.rows:
+                self._changes[fill.table] += 1
+        return filled
+
     # ---- the ledger -------------------------------------------------------------------
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
@@ -311,6 +338,7 @@ class DuckDBWarehouse:
     def tidy(self, early_before: datetime) -> None:
         with self._transaction() as cursor:
             cursor.execute("DELETE FROM catchment.early WHERE _received_at < $1", [early_before])
+            filling.drop_abandoned(cursor)
         if self._checkpointing.acquire(blocking=False):
             try:
                 self._cursor().execute("CHECKPOINT")

@@ -61,12 +61,12 @@ def load_batch(
         if rows.count == 0:
             continue
         if shape.key:
-            with _files(rows, tmp) as paths:
+            with files_of(rows, tmp) as paths:
                 inserted += _replace(cursor, shape, batch, paths)
         elif _are_few(rows, shape):
             inserted += _insert_few(cursor, shape, batch, rows, tables_with_early, past_ledger)
         else:
-            with _files(rows, tmp) as paths:
+            with files_of(rows, tmp) as paths:
                 inserted += _insert_files(cursor, shape, batch, rows, paths, tables_with_early, past_ledger)
     for change in batch.noted:
         cursor.execute(sql.NOTE, msgspec.structs.asdict(change))
@@ -81,7 +81,7 @@ def _are_few(rows: Rows, shape: Shape) -> bool:
 
 
 @contextmanager
-def _files(rows: Rows, tmp: Path) -> Iterator[Sequence[str]]:
+def files_of(rows: Rows, tmp: Path) -> Iterator[Sequence[str]]:
     """The rows as files. Lines in memory are written without fsync: they only live as long as the statement."""
     if not isinstance(rows.data, bytes):
         yield rows.data

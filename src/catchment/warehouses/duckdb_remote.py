@@ -15,7 +15,7 @@ import msgspec
 
 from catchment import __version__
 from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.ipc import IpcFile
 from catchment.warehouses.shape import Shape
@@ -180,6 +180,20 @@ class RemoteDuckDB:
         """As `Warehouse.load`; files among the rows are read by the process, so a path must be absolute."""
         loaded: list[Loaded] = self._call("load", batches, past_ledger)
         return loaded
+
+    def staged(self, fill: Fill) -> frozenset[str]:
+        """As `Warehouse.staged`."""
+        staged: frozenset[str] = self._call("staged", fill)
+        return staged
+
+    def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
+        """As `Warehouse.stage`; files among the rows are read by the process, so a path must be absolute."""
+        self._call("stage", fill, names, rows)
+
+    def fill(self, fill: Fill) -> Filled:
+        """As `Warehouse.fill`."""
+        filled: Filled = self._call("fill", fill)
+        return filled
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """As `Warehouse.ledger`."""

@@ -57,6 +57,10 @@ CREATE TABLE IF NOT EXISTS catchment.schema_change (
     column_name VARCHAR NOT NULL, type_before VARCHAR NOT NULL, type_after VARCHAR NOT NULL,
     record_source VARCHAR NOT NULL, record_id VARCHAR NOT NULL, batch VARCHAR NOT NULL
 );
+-- Of which archive files the values are gathered for filling columns; the side tables go by the fill's name.
+CREATE TABLE IF NOT EXISTS catchment.staged (
+    side VARCHAR NOT NULL, file VARCHAR NOT NULL, staged_at TIMESTAMPTZ NOT NULL
+);
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
     SELECT * FROM catchment.dead_letters d
     WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
@@ -82,7 +86,7 @@ WHERE batch >= $low AND batch <= $high AND batch IN (SELECT unnest($names::VARCH
 NEW, OLD, EARLY = '"new row"', '"old row"', '"early row"'
 """Aliases that no column can have: DuckDB would take `s.id` for a field `id` of a JSON column `s`."""
 
-_TYPES = {
+TYPES = {
     "boolean": "BOOLEAN",
     "bigint": "BIGINT",
     "double": "DOUBLE",
@@ -126,12 +130,12 @@ def create_table(shape: Shape) -> str:
         "_batch VARCHAR, _loaded_at TIMESTAMPTZ, _rescued JSON"
     )
     keyed = ", _version VARCHAR NOT NULL, _key VARCHAR NOT NULL" if shape.key else ""
-    columns = "".join(f", {name(column.name)} {_TYPES[column.type]}" for column in shape.columns)
+    columns = "".join(f", {name(column.name)} {TYPES[column.type]}" for column in shape.columns)
     return f"CREATE TABLE {table_name(shape.table)} ({meta}{keyed}{columns})"
 
 
 def add_column(table: str, column: Column) -> str:
-    return f"ALTER TABLE {table_name(table)} ADD COLUMN {name(column.name)} {_TYPES[column.type]}"
+    return f"ALTER TABLE {table_name(table)} ADD COLUMN {name(column.name)} {TYPES[column.type]}"
 
 
 def widen(table: str, column: str) -> str:
@@ -163,7 +167,7 @@ def latest_view(view: LatestView, shape: Shape) -> str | None:
 def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:
     """`read_json(…)` of record files with every column named and typed: DuckDB infers nothing."""
     fields = ", ".join(
-        f"{name(column.name if prepared else column.field)} {_READ_AS.get(column.type, _TYPES[column.type])}"
+        f"{name(column.name if prepared else column.field)} {_READ_AS.get(column.type, TYPES[column.type])}"
         for column in shape.columns
     )
     columns = {
@@ -183,14 +187,15 @@ def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:
 
 
 _READ_AS = {"timestamptz": "VARCHAR"}
-"""DuckDB's reader cuts a seventh fractional digit in silence and takes more than RFC 3339; `_value` does not."""
+"""DuckDB's reader cuts a seventh fractional digit in silence and takes more than RFC 3339; `read_value` does not."""
 
 _EARLIEST = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
 _LATEST = "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
 _STRICT_MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)"
 
 
-def _value(column: Column, field: str) -> str:
+def read_value(column: Column, field: str) -> str:
+    """One field's value of `read_files` AS NEW."""
     value = f"{NEW}.data.{name(field)}"
     if column.type == "timestamptz":
         # The guard has seen a time with a zone: of such the first condition holds for the strict ones in UTC alone,
@@ -207,7 +212,7 @@ def _value(column: Column, field: str) -> str:
 def read_columns(shape: Shape, *, prepared: bool) -> str:
     """What to select from `read_files` AS NEW, named as in the loaded table."""
     data = "".join(
-        f", {_value(column, column.name if prepared else column.field)} AS {name(column.name)}"
+        f", {read_value(column, column.name if prepared else column.field)} AS {name(column.name)}"
         for column in shape.columns
     )
     keyed = f", {NEW}.version AS _version, {NEW}.key AS _key" if shape.key else ""

@@ -26,7 +26,7 @@ import msgspec
 
 from catchment import errors
 from catchment.errors import Abort, CatchmentError, StorageError
-from catchment.warehouses import Batch, Halt, LatestView, LedgerEntry, Loaded, Warehouse
+from catchment.warehouses import Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
 PROTOCOL = 1
@@ -83,6 +83,9 @@ CALLS: Mapping[str, Call] = {
     "halts": Call(tuple[()], list[Halt], False, lambda w, a: w.halts(*a)),
     "load": Call(tuple[list[Batch], bool], list[Loaded], True, lambda w, a: w.load(a[0], past_ledger=a[1])),
     "latest_view": Call(tuple[LatestView], bool, True, lambda w, a: w.latest_view(*a)),
+    "staged": Call(tuple[Fill], frozenset[str], False, lambda w, a: w.staged(*a)),
+    "stage": Call(tuple[Fill, list[str], list[Rows]], None, True, lambda w, a: w.stage(*a)),
+    "fill": Call(tuple[Fill], Filled, True, lambda w, a: w.fill(*a)),
     "enter": Call(tuple[list[LedgerEntry]], None, True, lambda w, a: w.enter(*a)),
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
     "halt": Call(tuple[str, str], None, True, lambda w, a: w.halt(*a)),

@@ -155,3 +155,26 @@ def record_type(
         forbid_unknown_fields=True,
         gc=False,
     )
+
+
+@lru_cache(maxsize=1_000)
+def part_type(columns: tuple[Column, ...]) -> type[msgspec.Struct]:
+    """The type of a stamped record, of any table, of which these columns alone are wanted: whatever else it has is
+    passed over. A value that its column does not take fails, and so does one that the record has in `rescued`."""
+    data: list[Any] = []
+    rescued: list[Any] = []
+    for at, column in enumerate(columns):
+        kind = Raw if column.type == "json" else _BOUNDED[column.type] | None
+        data.append((f"f{at}", kind, msgspec.field(default=None, name=column.field)))
+        rescued.append((f"f{at}", None, msgspec.field(default=None, name=column.field)))
+    return msgspec.defstruct(
+        "StampedPart",
+        [
+            ("id", str),
+            ("received_at", Moment),
+            ("source", str),
+            ("data", msgspec.defstruct("DataPart", data, gc=False)),
+            ("rescued", msgspec.defstruct("RescuedPart", rescued, gc=False) | None, None),
+        ],
+        gc=False,
+    )

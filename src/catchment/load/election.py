@@ -1,0 +1,95 @@
+"""Which type a new column is to have, by all the values that its field has in the archive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from catchment.load.guard import UNREADABLE
+from catchment.load.values import elected, is_moment, kind_of
+from catchment.warehouses.shape import ColumnType, is_nameable
+
+_KINDS: dict[type, ColumnType] = {bool: "boolean", float: "double", dict: "json", list: "json"}
+
+
+@dataclass(slots=True)
+class Election:
+    """Counts the values of some fields, a pack at a time, most of it without a step of Python's a row."""
+
+    fields: Sequence[str]
+    _votes: dict[str, Counter[ColumnType]] = field(default_factory=dict)
+
+    def count(self, plain: bytes) -> None:
+        """The values of a pack's lines."""
+        if all(map(is_nameable, self.fields)):
+            try:
+                records = _decoder(tuple(self.fields))(plain)
+            except UNREADABLE:
+                pass  # such as a number beyond a double
+            else:
+                for at, name in enumerate(self.fields):
+                    get = attrgetter(f"f{at}")
+                    self._count(name, [get(record.data) for record in records])
+                    self._count(name, [get(record.rescued) for record in records if record.rescued is not None])
+                return
+        self._count_each(plain)
+
+    def result(self) -> dict[str, ColumnType | None]:
+        """What each field wants; None where no column would hold one of its values, or there are none."""
+        return {name: elected(+self._of(name)) for name in self.fields}
+
+    def _of(self, name: str) -> Counter[ColumnType]:
+        return self._votes.setdefault(name, Counter())
+
+    def _count(self, name: str, values: list[Any]) -> None:
+        votes = self._of(name)
+        for kind, number in Counter(map(type, values)).items():
+            if kind is int:
+                votes["bigint"] += sum(-(2**63) <= value < 2**63 for value in values if type(value) is int)
+            elif kind is str and votes["varchar"]:  # no text alters that any more
+                votes["varchar"] += number
+            elif kind is str:
+                moments = sum(is_moment(value) for value in values if type(value) is str)
+                votes["timestamptz"] += moments
+                votes["varchar"] += number - moments
+            elif kind in _KINDS:
+                votes[_KINDS[kind]] += number
+
+    def _count_each(self, plain: bytes) -> None:
+        for line in plain.split(b"\n"):
+            try:
+                record = _decode_raw(line)
+            except UNREADABLE:
+                continue
+            for name in self.fields:
+                text = bytes(record.data.get(name) or (record.rescued or {}).get(name) or b"null")
+                kind = None if text == b"null" else kind_of(text)
+                if kind is not None:
+                    self._of(name)[kind] += 1
+
+
+class _Raws(msgspec.Struct, gc=False):
+    data: dict[str, msgspec.Raw]
+    rescued: dict[str, msgspec.Raw] | None = None
+
+
+_decode_raw = msgspec.json.Decoder(_Raws).decode
+
+
+def _decoder(fields: tuple[str, ...]) -> Any:
+    named = [(f"f{at}", Any, msgspec.field(default=None, name=name)) for at, name in enumerate(fields)]
+    part = msgspec.defstruct("Part", named)
+    return _decoders.setdefault(
+        fields,
+        msgspec.json.Decoder(
+            msgspec.defstruct("Record", [("data", part), ("rescued", part | None, None)])
+        ).decode_lines,
+    )
+
+
+_decoders: dict[tuple[str, ...], Any] = {}

@@ -1,0 +1,201 @@
+"""Filling columns of rows that are there: values are gathered in a side table, then put in place all at once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+
+from catchment.errors import StorageError
+from catchment.warehouses import Fill, Filled, Rows
+from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_load import files_of
+from catchment.warehouses.shape import Shape
+
+ABANDONED_DAYS = 7
+"""A fill that nobody went on with for so long is none any more."""
+
+_CHUNK = 20_000
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def staged(cursor: duckdb.DuckDBPyConnection, fill: Fill) -> frozenset[str]:
+    """The files whose values the side table has."""
+    rows = cursor.execute("SELECT file FROM catchment.staged WHERE side = $1", [fill.side]).fetchall()
+    return frozenset(file for (file,) in rows)
+
+
+def stage(
+    cursor: duckdb.DuckDBPyConnection, fill: Fill, names: Sequence[str], rows: Sequence[Rows], *, tmp: Path
+) -> None:
+    """Add the values of these rows, within the transaction that the cursor is in."""
+    if names and staged(cursor, fill).issuperset(names):
+        return
+    columns = "".join(f", c{at} {sql.TYPES[column.type]}" for at, column in enumerate(fill.columns))
+    cursor.execute(
+        f"CREATE TABLE IF NOT EXISTS {_side(fill)} "
+        f"(_source VARCHAR, _id VARCHAR, _received_at TIMESTAMPTZ, is_left BOOLEAN{columns})"
+    )
+    for some in rows:
+        if some.count:
+            with files_of(some, tmp) as paths:
+                cursor.execute(_gather(fill, paths, prepared=some.prepared))
+    cursor.executemany(
+        "INSERT INTO catchment.staged VALUES ($1, $2, now())", [(fill.side, name) for name in (*names, "")]
+    )
+
+
+def put(cursor: duckdb.DuckDBPyConnection, fill: Fill, *, tmp: Path) -> Filled:
+    """Put what was gathered in place and drop the side table, within the transaction that the cursor is in."""
+    if not staged(cursor, fill):
+        return Filled(0, 0)
+    cursor.execute(_found(fill))
+    left = _number(cursor, "SELECT count(DISTINCT place) FROM filling WHERE is_left")
+    doubled = _number(cursor, "SELECT count(*) - count(DISTINCT place) FROM filling")
+    if doubled:
+        left += _settle(cursor, fill)
+    filled = _number(cursor, f"SELECT count(*) FROM filling WHERE {_got_any(fill)}")
+    if filled:
+        _put_rescued(cursor, fill, tmp)
+        cursor.execute(_put_values(fill))
+    cursor.execute("DROP TABLE filling")
+    drop(cursor, fill.side)
+    return Filled(filled, left)
+
+
+def drop(cursor: duckdb.DuckDBPyConnection, side: str) -> None:
+    """Drop a side table, and forget which files it had."""
+    cursor.execute(f"DROP TABLE IF EXISTS catchment.{sql.name(side)}")
+    cursor.execute("DELETE FROM catchment.staged WHERE side = $1", [side])
+
+
+def drop_abandoned(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Drop the side tables of fills that were begun and given up."""
+    rows = cursor.execute(
+        "SELECT side FROM catchment.staged GROUP BY side "
+        f"HAVING max(staged_at) < now() - INTERVAL {ABANDONED_DAYS} DAYS"
+    ).fetchall()
+    for (side,) in rows:
+        drop(cursor, side)
+
+
+def _gather(fill: Fill, paths: Sequence[str], *, prepared: bool) -> str:
+    shape = Shape(fill.table, 1, fill.columns)
+    values = [sql.read_value(column, column.name if prepared else column.field) for column in fill.columns]
+    left = f"{sql.NEW}.rescued IS NOT NULL" if prepared else "false"
+    has_any = " OR ".join([left, *(f"{value} IS NOT NULL" for value in values)])
+    named = "".join(f", {value} AS c{at}" for at, value in enumerate(values))
+    return (
+        f"INSERT INTO {_side(fill)} SELECT {sql.NEW}.source, {sql.NEW}.id, {sql.NEW}.received_at, {left}{named} "
+        f"FROM {sql.read_files(paths, shape, prepared=prepared)} {sql.NEW} WHERE {has_any}"
+    )
+
+
+def _found(fill: Fill) -> str:
+    """The rows of the table that values were gathered for, with what each is to get, and its `_rescued` where a
+    field has to go out of it."""
+    values = ", ".join(
+        f"CASE WHEN {sql.OLD}.{sql.name(column.name)} IS NULL THEN s.c{at} END AS c{at}"
+        for at, column in enumerate(fill.columns)
+    )
+    return (
+        f"CREATE OR REPLACE TEMP TABLE filling AS SELECT {sql.OLD}.rowid AS place, s.is_left, "
+        f"{sql.OLD}._rescued AS rescued, {values} FROM {sql.table_name(fill.table)} {sql.OLD} JOIN {_side(fill)} s "
+        f"ON {sql.OLD}._id = s._id AND {sql.OLD}._source = s._source AND {sql.OLD}._received_at = s._received_at"
+    )
+
+
+def _settle(cursor: duckdb.DuckDBPyConnection, fill: Fill) -> int:
+    """Leave one of each row's values where they are the same, and none where they differ; how many those are."""
+    row = f"row({', '.join(f'c{at}' for at in range(len(fill.columns)))})"
+    differ = _number(
+        cursor, f"SELECT count(*) FROM (SELECT place FROM filling GROUP BY place HAVING count(DISTINCT {row}) > 1)"
+    )
+    values = ", ".join(f"any_value(c{at}) AS c{at}" for at in range(len(fill.columns)))
+    cursor.execute(
+        f"CREATE TEMP TABLE settled AS SELECT place, any_value(rescued) AS rescued, {values} FROM filling "
+        f"GROUP BY place HAVING count(DISTINCT {row}) = 1"
+    )
+    cursor.execute("DROP TABLE filling")
+    cursor.execute("ALTER TABLE settled RENAME TO filling")
+    return differ
+
+
+def _put_values(fill: Fill) -> str:
+    values = ", ".join(
+        f"{sql.name(column.name)} = coalesce({sql.OLD}.{sql.name(column.name)}, filling.c{at})"
+        for at, column in enumerate(fill.columns)
+    )
+    return (
+        f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET {values} FROM filling "
+        f"WHERE {sql.OLD}.rowid = filling.place AND ({_got_any(fill)})"
+    )
+
+
+def _put_rescued(cursor: duckdb.DuckDBPyConnection, fill: Fill, tmp: Path) -> None:
+    """Take the fields that found their place out of `_rescued`. Where others stay in it, they keep their text, which
+    DuckDB's functions would not: then the object is written once more here."""
+    got = ", ".join(
+        f"CASE WHEN c{at} IS NOT NULL THEN {sql.text(column.field)} END" for at, column in enumerate(fill.columns)
+    )
+    held = f"list_intersect(json_keys(rescued), [{got}])"
+    table = sql.table_name(fill.table)
+    cursor.execute(
+        f"CREATE OR REPLACE TEMP TABLE rescuing AS SELECT place, rescued, {held} AS held, "
+        f"len(json_keys(rescued)) = len({held}) AS is_empty FROM filling "
+        f"WHERE rescued IS NOT NULL AND len({held}) > 0"
+    )
+    cursor.execute(
+        f"UPDATE {table} {sql.OLD} SET _rescued = NULL FROM rescuing "
+        f"WHERE {sql.OLD}.rowid = rescuing.place AND rescuing.is_empty"
+    )
+    path = tmp / f"{secrets.token_hex(8)}.ndjson"
+    try:
+        if _write_rest(cursor, path):
+            columns = "{'place': 'BIGINT', 'rest': 'VARCHAR'}"
+            cursor.execute(
+                f"UPDATE {table} {sql.OLD} SET _rescued = lesser.rest::JSON FROM read_json({sql.text(str(path))}, "
+                f"format = 'newline_delimited', columns = {columns}) lesser WHERE {sql.OLD}.rowid = lesser.place"
+            )
+    finally:
+        path.unlink(missing_ok=True)
+    cursor.execute("DROP TABLE rescuing")
+
+
+def _write_rest(cursor: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Whether there are rows with more in `_rescued` than what found its place; the rest of each, to `path`."""
+    found = cursor.execute("SELECT place, rescued::VARCHAR, held FROM rescuing WHERE NOT is_empty")
+    is_any = False
+    try:
+        with path.open("wb") as file:
+            while rows := found.fetchmany(_CHUNK):
+                is_any = True
+                file.write(b"\n".join([_rest(*row) for row in rows]) + b"\n")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", "free some space") from None
+    return is_any
+
+
+def _rest(place: int, rescued: str, held: Sequence[str]) -> bytes:
+    fields = _decode(rescued)
+    for name in held:
+        fields.pop(name, None)
+    return _encode({"place": place, "rest": _encode(fields).decode()})
+
+
+def _got_any(fill: Fill) -> str:
+    return " OR ".join(f"filling.c{at} IS NOT NULL" for at in range(len(fill.columns)))
+
+
+def _side(fill: Fill) -> str:
+    return f"catchment.{sql.name(fill.side)}"
+
+
+def _number(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
+    row: tuple[Any, ...] | None = cursor.execute(statement).fetchone()
+    return int(row[0]) if row else 0
