@@ -30,7 +30,8 @@ from catchment.warehouses.shape import ColumnType, is_nameable
 _log = get_log("load")
 
 TOGETHER_ROWS = 250_000
-"""So many rows of whole files are gathered by one statement."""
+TOGETHER_BYTES = 32 * 1024 * 1024
+"""So much of whole files is gathered by one statement, at most: what the warehouse reads by itself counts no bytes."""
 RESCUED_ROWS = 10_000
 _ATTEMPTS = 20
 
@@ -92,7 +93,7 @@ class _Filling:
     def run(self, columns: FillColumns) -> FillDone:
         fill = Fill(self.table, columns.made(self._elected), self.since, self.until)
         self.done = FillDone(tuple(column.name for column in fill.columns))
-        gathering = Gathering(self.archive, fill, columns.contract)
+        gathering = Gathering(self.archive, self.loader.warehouse.reads, fill, columns.contract)
         self._gather_archive(gathering)
         self._gather_rescued(gathering)
         filled = patiently(lambda: self.loader.warehouse.fill(fill))
@@ -135,7 +136,8 @@ class _Filling:
                 self.done.damaged += 1
                 _log.error("an archive file is damaged and was left out", file=name, exc=error)
                 continue
-            if sum(piece.records for piece in whole) >= TOGETHER_ROWS:
+            rows, size = sum(piece.records for piece in whole), sum(piece.bytes for piece in whole)
+            if rows >= TOGETHER_ROWS or size >= TOGETHER_BYTES:
                 self._stage(gathering, whole)
                 whole = []
         self._stage(gathering, whole)

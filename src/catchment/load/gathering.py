@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -32,12 +32,19 @@ class Piece:
     name: str | None
     records: int
 
+    @property
+    def bytes(self) -> int:
+        """In memory."""
+        return sum(len(rows.data) for rows in self.rows if isinstance(rows.data, bytes))
+
 
 @dataclass(frozen=True)
 class Gathering:
     """Reads archive files for one fill. Needs no more memory than a piece, however large a file is."""
 
     archive: Archive
+    reads: Callable[[str], bool]
+    """Whether the warehouse reads a file of this address by itself."""
     fill: Fill
     contract: Contract
 
@@ -46,9 +53,10 @@ class Gathering:
 
         Raises `FileNotFoundError` for a file that is gone, `Malformed` for one that is damaged.
         """
-        file = files.parse(name)
-        if not every_row and file is not None and file.batches == 1 and (count := self._fitting(name)):
-            yield Piece([Rows((self.archive.url(name),), count)], name, count)
+        file, url = files.parse(name), self.archive.url(name)
+        is_alone = file is not None and file.batches == 1
+        if is_alone and not every_row and self.reads(url) and (count := self._fitting(name)):
+            yield Piece([Rows((url,), count)], name, count)
             return
         bundle = _Bundle()
         for pack in self._packs(name):
