@@ -10,11 +10,18 @@ from typing import Any
 
 import msgspec
 
-from catchment.load.guard import UNREADABLE
+from catchment.load.guard import UNREADABLE, has_nul, is_utf8
 from catchment.load.values import elected, is_moment, kind_of
 from catchment.warehouses.shape import ColumnType, is_nameable
 
 _KINDS: dict[type, ColumnType] = {bool: "boolean", float: "double", dict: "json", list: "json"}
+
+
+@dataclass(slots=True)
+class _File:
+    records: int = 0
+    kinds: set[tuple[str, ColumnType]] = field(default_factory=set)
+    is_plain: bool = True
 
 
 @dataclass(slots=True)
@@ -23,21 +30,39 @@ class Election:
 
     fields: Sequence[str]
     _votes: dict[str, Counter[ColumnType]] = field(default_factory=dict)
+    _files: dict[str, _File] = field(default_factory=dict)
 
-    def count(self, plain: bytes) -> None:
-        """The values of a pack's lines."""
+    def count(self, name: str, plain: bytes) -> None:
+        """The values of the lines of a pack of this file."""
+        file = self._files.setdefault(name, _File())
+        before = {name: Counter(self._of(name)) for name in self.fields}
+        file.is_plain = self._count_pack(plain) and file.is_plain and is_utf8(plain) and not has_nul(plain)
+        file.records += plain.count(b"\n")
+        file.kinds |= {(name, kind) for name in self.fields for kind in self._of(name) - before[name]}
+
+    def fitting(self) -> dict[str, int]:
+        """The files whose values all fit the columns that were elected, as far as that is plain; how many records
+        each has."""
+        elected = {(name, kind) for name, kind in self.result().items() if kind is not None}
+        return {name: file.records for name, file in self._files.items() if file.is_plain and file.kinds <= elected}
+
+    def _count_pack(self, plain: bytes) -> bool:
+        """Whether every value is what its vote says, and stands in `data`."""
         if all(map(is_nameable, self.fields)):
             try:
                 records = _decoder(tuple(self.fields))(plain)
             except UNREADABLE:
                 pass  # such as a number beyond a double
             else:
+                plainly = True
                 for at, name in enumerate(self.fields):
                     get = attrgetter(f"f{at}")
-                    self._count(name, [get(record.data) for record in records])
-                    self._count(name, [get(record.rescued) for record in records if record.rescued is not None])
-                return
+                    plainly &= self._count(name, [get(record.data) for record in records])
+                    rescued = [get(record.rescued) for record in records if record.rescued is not None]
+                    plainly &= self._count(name, rescued) and not any(value is not None for value in rescued)
+                return plainly
         self._count_each(plain)
+        return False
 
     def result(self) -> dict[str, ColumnType | None]:
         """What each field wants; None where no column would hold one of its values, or there are none."""
@@ -46,11 +71,14 @@ class Election:
     def _of(self, name: str) -> Counter[ColumnType]:
         return self._votes.setdefault(name, Counter())
 
-    def _count(self, name: str, values: list[Any]) -> None:
-        votes = self._of(name)
+    def _count(self, name: str, values: list[Any]) -> bool:
+        """Whether each of them, but nulls, has a vote."""
+        votes, is_each = self._of(name), True
         for kind, number in Counter(map(type, values)).items():
             if kind is int:
-                votes["bigint"] += sum(-(2**63) <= value < 2**63 for value in values if type(value) is int)
+                within = sum(-(2**63) <= value < 2**63 for value in values if type(value) is int)
+                votes["bigint"] += within
+                is_each = is_each and within == number
             elif kind is str and votes["varchar"]:  # no text alters that any more
                 votes["varchar"] += number
             elif kind is str:
@@ -59,6 +87,7 @@ class Election:
                 votes["varchar"] += number - moments
             elif kind in _KINDS:
                 votes[_KINDS[kind]] += number
+        return is_each
 
     def _count_each(self, plain: bytes) -> None:
         for line in plain.split(b"\n"):

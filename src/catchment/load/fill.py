@@ -89,11 +89,17 @@ class _Filling:
     until: datetime | None
     progress: Callable[[FillDone], None]
     done: FillDone = field(default_factory=FillDone)
+    known: Mapping[str, int] = field(default_factory=dict)
+    """Files that were read to find the columns' types, and so are known to fit them; how many records each has."""
+    known_of: frozenset[str] = frozenset()
+    """The fields that they were read for."""
 
     def run(self, columns: FillColumns) -> FillDone:
         fill = Fill(self.table, columns.made(self._elected), self.since, self.until)
         self.done = FillDone(tuple(column.name for column in fill.columns))
-        gathering = Gathering(self.archive, self.loader.warehouse.reads, fill, columns.contract)
+        known = self.known if self.known_of == {column.field for column in fill.columns} else {}
+        gathering = Gathering(self.archive, self.loader.warehouse.reads, fill, columns.contract, known)
+        self.known = {}  # should the columns become others meanwhile
         self._gather_archive(gathering)
         self._gather_rescued(gathering)
         filled = patiently(lambda: self.loader.warehouse.fill(fill))
@@ -110,9 +116,11 @@ class _Filling:
             try:
                 with self.archive.open(name) as file:
                     for pack in read_file(file, frozenset([self.table])):
-                        election.count(pack.plain())
+                        election.count(name, pack.plain())
             except (FileNotFoundError, Malformed):
                 continue  # a damaged file is said when it is gathered
+        self.known = election.fitting()
+        self.known_of = frozenset(fields)
         return election.result()
 
     # ---- the archive ------------------------------------------------------------------

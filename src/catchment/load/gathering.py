@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,8 @@ class Gathering:
     """Whether the warehouse reads a file of this address by itself."""
     fill: Fill
     contract: Contract
+    known: Mapping[str, int] = field(default_factory=dict)
+    """Files of which it is known that all values fit, and how many records they have."""
 
     def of(self, name: str, *, every_row: bool = False) -> Iterator[Piece]:
         """A file's rows. `every_row` looks at each line strictly: for files that the warehouse refused.
@@ -107,6 +109,8 @@ class Gathering:
 
     def _fitting(self, name: str) -> int:
         """How many records a file has whose values all fit; 0 where not all do."""
+        if name in self.known and lies_well(self._shape):
+            return self.known[name]
         count = 0
         for pack in self._packs(name):
             if not self._fits(pack.plain()):

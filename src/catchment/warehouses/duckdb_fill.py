@@ -61,8 +61,10 @@ def put(cursor: duckdb.DuckDBPyConnection, fill: Fill, *, tmp: Path) -> Filled:
         left += _settle(cursor, fill)
     filled = _number(cursor, f"SELECT count(*) FROM filling WHERE {_got_any(fill)}")
     if filled:
-        _put_rescued(cursor, fill, tmp)
-        cursor.execute(_put_values(fill))
+        cursor.execute(_rescuing(fill))
+        _put_rest(cursor, fill, tmp)
+        cursor.execute(_put_values(fill, empties=_number(cursor, "SELECT count(*) FROM rescuing WHERE is_empty") > 0))
+        cursor.execute("DROP TABLE rescuing")
     cursor.execute("DROP TABLE filling")
     drop(cursor, fill.side)
     return Filled(filled, left)
@@ -126,50 +128,56 @@ def _settle(cursor: duckdb.DuckDBPyConnection, fill: Fill) -> int:
     return differ
 
 
-def _put_values(fill: Fill) -> str:
-    values = ", ".join(
-        f"{sql.name(column.name)} = coalesce({sql.OLD}.{sql.name(column.name)}, filling.c{at})"
-        for at, column in enumerate(fill.columns)
-    )
+def _rescuing(fill: Fill) -> str:
+    """The same, with the fields of `_rescued` that found their place, and whether they were all it had."""
+    hits = [f"c{at} IS NOT NULL AND list_contains(keys, {sql.text(c.field)})" for at, c in enumerate(fill.columns)]
+    named = "".join(f", c{at}" for at in range(len(fill.columns)))
+    held = "".join(f", {hit} AS h{at}" for at, hit in enumerate(hits))
+    count = " + ".join(f"coalesce(h{at}, false)::BIGINT" for at in range(len(fill.columns)))
     return (
-        f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET {values} FROM filling "
-        f"WHERE {sql.OLD}.rowid = filling.place AND ({_got_any(fill)})"
+        "CREATE OR REPLACE TEMP TABLE rescuing AS SELECT *, held = len(keys) AND held > 0 AS is_empty FROM ("
+        f"SELECT *, {count} AS held FROM (SELECT place, keys{named}{held} FROM ("
+        f"SELECT place{named}, json_keys(rescued) AS keys FROM filling WHERE {_got_any(fill)})))"
     )
 
 
-def _put_rescued(cursor: duckdb.DuckDBPyConnection, fill: Fill, tmp: Path) -> None:
-    """Take the fields that found their place out of `_rescued`. Where others stay in it, they keep their text, which
-    DuckDB's functions would not: then the object is written once more here."""
-    got = ", ".join(
-        f"CASE WHEN c{at} IS NOT NULL THEN {sql.text(column.field)} END" for at, column in enumerate(fill.columns)
+def _put_values(fill: Fill, *, empties: bool) -> str:
+    """Values in place, and null for a `_rescued` that has nothing left."""
+    values = [
+        f"{sql.name(column.name)} = coalesce({sql.OLD}.{sql.name(column.name)}, rescuing.c{at})"
+        for at, column in enumerate(fill.columns)
+    ]
+    if empties:
+        values.append(f"_rescued = CASE WHEN rescuing.is_empty THEN NULL ELSE {sql.OLD}._rescued END")
+    return (
+        f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET {', '.join(values)} FROM rescuing "
+        f"WHERE {sql.OLD}.rowid = rescuing.place"
     )
-    held = f"list_intersect(json_keys(rescued), [{got}])"
-    table = sql.table_name(fill.table)
-    cursor.execute(
-        f"CREATE OR REPLACE TEMP TABLE rescuing AS SELECT place, rescued, {held} AS held, "
-        f"len(json_keys(rescued)) = len({held}) AS is_empty FROM filling "
-        f"WHERE rescued IS NOT NULL AND len({held}) > 0"
-    )
-    cursor.execute(
-        f"UPDATE {table} {sql.OLD} SET _rescued = NULL FROM rescuing "
-        f"WHERE {sql.OLD}.rowid = rescuing.place AND rescuing.is_empty"
-    )
+
+
+def _put_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, tmp: Path) -> None:
+    """Take the fields that found their place out of a `_rescued` that has others. These keep their text, which
+    DuckDB's functions would not leave as it is: so the object is written once more here."""
     path = tmp / f"{secrets.token_hex(8)}.ndjson"
     try:
-        if _write_rest(cursor, path):
+        if _write_rest(cursor, fill, path):
             columns = "{'place': 'BIGINT', 'rest': 'VARCHAR'}"
             cursor.execute(
-                f"UPDATE {table} {sql.OLD} SET _rescued = lesser.rest::JSON FROM read_json({sql.text(str(path))}, "
-                f"format = 'newline_delimited', columns = {columns}) lesser WHERE {sql.OLD}.rowid = lesser.place"
+                f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET _rescued = lesser.rest::JSON "
+                f"FROM read_json({sql.text(str(path))}, format = 'newline_delimited', columns = {columns}) lesser "
+                f"WHERE {sql.OLD}.rowid = lesser.place"
             )
     finally:
         path.unlink(missing_ok=True)
-    cursor.execute("DROP TABLE rescuing")
 
 
-def _write_rest(cursor: duckdb.DuckDBPyConnection, path: Path) -> bool:
+def _write_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, path: Path) -> bool:
     """Whether there are rows with more in `_rescued` than what found its place; the rest of each, to `path`."""
-    found = cursor.execute("SELECT place, rescued::VARCHAR, held FROM rescuing WHERE NOT is_empty")
+    held = ", ".join(f"CASE WHEN h{at} THEN {sql.text(c.field)} END" for at, c in enumerate(fill.columns))
+    found = cursor.execute(
+        f"SELECT place, rescued::VARCHAR, [{held}] FROM rescuing JOIN filling USING (place) "
+        "WHERE held > 0 AND NOT is_empty"
+    )
     is_any = False
     try:
         with path.open("wb") as file:
@@ -181,15 +189,15 @@ def _write_rest(cursor: duckdb.DuckDBPyConnection, path: Path) -> bool:
     return is_any
 
 
-def _rest(place: int, rescued: str, held: Sequence[str]) -> bytes:
+def _rest(place: int, rescued: str, held: Sequence[str | None]) -> bytes:
     fields = _decode(rescued)
-    for name in held:
+    for name in filter(None, held):
         fields.pop(name, None)
     return _encode({"place": place, "rest": _encode(fields).decode()})
 
 
 def _got_any(fill: Fill) -> str:
-    return " OR ".join(f"filling.c{at} IS NOT NULL" for at in range(len(fill.columns)))
+    return " OR ".join(f"c{at} IS NOT NULL" for at in range(len(fill.columns)))
 
 
 def _side(fill: Fill) -> str:

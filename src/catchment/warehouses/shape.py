@@ -170,9 +170,6 @@ def part_type(columns: tuple[Column, ...]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "StampedPart",
         [
-            ("id", str),
-            ("received_at", Moment),
-            ("source", str),
             ("data", msgspec.defstruct("DataPart", data, gc=False)),
             ("rescued", msgspec.defstruct("RescuedPart", rescued, gc=False) | None, None),
         ],
