@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -32,12 +33,12 @@ class Election:
     _votes: dict[str, Counter[ColumnType]] = field(default_factory=dict)
     _files: dict[str, _File] = field(default_factory=dict)
 
-    def count(self, name: str, plain: bytes) -> None:
-        """The values of the lines of a pack of this file."""
+    def count(self, name: str, plain: bytes, records: int) -> None:
+        """The values of the lines of a pack of this file, and how many they are."""
         file = self._files.setdefault(name, _File())
         before = {name: Counter(self._of(name)) for name in self.fields}
         file.is_plain = self._count_pack(plain) and file.is_plain and is_utf8(plain) and not has_nul(plain)
-        file.records += plain.count(b"\n")
+        file.records += records
         file.kinds |= {(name, kind) for name in self.fields for kind in self._of(name) - before[name]}
 
     def fitting(self) -> dict[str, int]:
@@ -110,15 +111,9 @@ class _Raws(msgspec.Struct, gc=False):
 _decode_raw = msgspec.json.Decoder(_Raws).decode
 
 
+@lru_cache(maxsize=100)
 def _decoder(fields: tuple[str, ...]) -> Any:
     named = [(f"f{at}", Any, msgspec.field(default=None, name=name)) for at, name in enumerate(fields)]
     part = msgspec.defstruct("Part", named)
-    return _decoders.setdefault(
-        fields,
-        msgspec.json.Decoder(
-            msgspec.defstruct("Record", [("data", part), ("rescued", part | None, None)])
-        ).decode_lines,
-    )
-
-
-_decoders: dict[tuple[str, ...], Any] = {}
+    record = msgspec.defstruct("Record", [("data", part), ("rescued", part | None, None)])
+    return msgspec.json.Decoder(record).decode_lines

@@ -116,7 +116,7 @@ class _Filling:
             try:
                 with self.archive.open(name) as file:
                     for pack in read_file(file, frozenset([self.table])):
-                        election.count(name, pack.plain())
+                        election.count(name, pack.plain(), pack.header.count)
             except (FileNotFoundError, Malformed):
                 continue  # a damaged file is said when it is gathered
         self.known = election.fitting()
