@@ -21,6 +21,7 @@ _POINTS = "tests/crash/test_points.py"
 _ORDER = "tests/crash/test_order.py"
 _LIMITS = "tests/load/test_limits.py"
 _CONFORMANCE = "tests/warehouses/test_duckdb.py"
+_FILL = "tests/load/test_fill.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -232,6 +233,35 @@ MUTANTS = (
         "the publisher's fsync",
         (("queues/sqlite/files.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
         (f"{_ORDER}::test_publish_returns_after_its_commit_is_durable",),
+    ),
+    Mutant(
+        "filling, only what is null",
+        (
+            (
+                "warehouses/duckdb_fill.py",
+                "CASE WHEN {sql.OLD}.{sql.name(column.name)} IS NULL THEN s.c{at} END",
+                "s.c{at}",
+            ),
+            (
+                "warehouses/duckdb_fill.py",
+                "coalesce({sql.OLD}.{sql.name(column.name)}, rescuing.c{at})",
+                "rescuing.c{at}",
+            ),
+        ),
+        (
+            f"{_FILL}::test_a_value_is_never_overwritten",
+            f"{_CONFORMANCE}::TestDuckDB::test_only_nulls_of_rows_that_are_there_are_filled",
+        ),
+    ),
+    Mutant(
+        "filling, by the moment too",
+        (("warehouses/duckdb_fill.py", " AND {sql.OLD}._received_at = s._received_at", ""),),
+        (f"{_FILL}::test_of_several_copies_the_earliest_counts_as_in_the_table[1]",),
+    ),
+    Mutant(
+        "filling, of two values none",
+        (("warehouses/duckdb_fill.py", "    if doubled:\n        left += _settle(cursor, fill)\n", ""),),
+        (f"{_FILL}::test_of_two_values_for_one_row_none_is_taken",),
     ),
 )
 
