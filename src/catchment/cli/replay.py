@@ -24,7 +24,7 @@ from catchment.load.replay import Replayed
 from catchment.load.replay import replay as replay_table
 
 REPLAYED_PER_S = 50_000
-FILLED_PER_S = 200_000
+FILLED_PER_S = 70_000
 """Records a second, about: on two cores, with DuckDB."""
 
 
