@@ -52,7 +52,7 @@ def replay(
     dry_run: bool,
     is_json: bool,
 ) -> None:
-    """Load rows of TABLE that the archive has and the table lacks; with --fill, values that its rows lack.
+    """Load what TABLE lacks from the archive: rows, or values.
 
     Safe to repeat and to stop: what is there already is not added twice, no value is overwritten, and what was
     deleted stays so.

@@ -88,8 +88,8 @@ def show(project: Project, table: str, is_json: bool) -> None:
 def changes(project: Project, table: str | None, limit: int, is_json: bool) -> None:
     """List how tables have changed, the latest first.
 
-    Of TABLE alone, where given. Columns added and widened; values kept in _rescued, since a column does not take them or the table is frozen;
-    fields that no longer come.
+    Of TABLE alone, where given. Columns added and widened; values kept in _rescued, since a column does not take them
+    or the table is frozen; fields that no longer come.
     """
     if table is not None:
         check_table_name(table)
