@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from catchment.load.columns import column_name
 from catchment.naming import MAX_NAME_BYTES, snake_case
-from catchment.warehouses.duckdb_sql import name
+from catchment.warehouses.quoting import name
 from catchment.warehouses.shape import METADATA
 
 

@@ -11,7 +11,7 @@ import nanoarrow
 
 from catchment.load.values import moment
 from catchment.warehouses import Warehouse
-from catchment.warehouses.duckdb_sql import name, table_name
+from catchment.warehouses.quoting import name, table_name
 
 Identity = tuple[str, str]
 

@@ -38,7 +38,8 @@ from catchment.warehouses.duckdb_ledger import Ledger
 from catchment.warehouses.duckdb_load import load_batch
 from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
 from catchment.warehouses.duckdb_query import run_query
-from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen
+from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen, batch_id
 
 _log = get_log("warehouse")
 
@@ -178,8 +179,8 @@ class DuckDBWarehouse:
         if after == shape:
             return shape
         if shape.version == 0:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {sql.name(shape.table.partition('.')[0])}")
-            cursor.execute(f"DROP VIEW IF EXISTS {sql.table_name(shape.table)}")
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {name(shape.table.partition('.')[0])}")
+            cursor.execute(f"DROP VIEW IF EXISTS {table_name(shape.table)}")
             cursor.execute(sql.create_table(after))
             added = list(after.columns)
         else:
@@ -202,9 +203,9 @@ class DuckDBWarehouse:
         return after
 
     def _widen(self, cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
-        quoted = sql.name(column)
+        quoted = name(column)
         beyond = cursor.execute(
-            f"SELECT 1 FROM {sql.table_name(table)} "
+            f"SELECT 1 FROM {table_name(table)} "
             f"WHERE {quoted} > {MAX_EXACT_INTEGER} OR {quoted} < -{MAX_EXACT_INTEGER} LIMIT 1"
         ).fetchone()
         if beyond:
@@ -279,7 +280,7 @@ class DuckDBWarehouse:
                 "INSERT INTO catchment.ledger SELECT $1, $2, $3, $4, 0, 0, 0, $5, $6, now() WHERE NOT EXISTS "
                 "(SELECT 1 FROM catchment.ledger WHERE batch = $1 AND table_name = $3)",
                 [
-                    (e.name, sql.batch_id(e.name), e.table, e.record_count, e.first_received_at, e.last_received_at)
+                    (e.name, batch_id(e.name), e.table, e.record_count, e.first_received_at, e.last_received_at)
                     for e in entries
                 ],
             )
@@ -299,7 +300,7 @@ class DuckDBWarehouse:
         if shape.version == 0:
             return 0
         [(rows,)] = self._fetch(
-            f"SELECT count(*) FROM (SELECT 1 FROM {sql.table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
+            f"SELECT count(*) FROM (SELECT 1 FROM {table_name(table)} WHERE _received_at >= $1 LIMIT $2)",
             [since, enough],
         )
         return int(rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from catchment.warehouses.duckdb_sql import name
+from catchment.warehouses.quoting import name
 
 _HEADERS_BYTES = 3 * 4096
 

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 
 from catchment.warehouses import Batch, Loaded
-from catchment.warehouses.duckdb_sql import LEDGER_OF, batch_id
+from catchment.warehouses.duckdb_sql import LEDGER_OF
+from catchment.warehouses.shape import batch_id
 
 _Entry = tuple[str, str, str, int, int, int, int, datetime, datetime]
 

@@ -21,7 +21,9 @@ from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
-from catchment.warehouses.shape import ColumnType, Moment, Shape
+from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.record_files import read_files
+from catchment.warehouses.shape import ColumnType, Moment, Shape, batch_id
 
 FEW_ROWS = 64
 FEW_VALUES = 4_000
@@ -105,7 +107,7 @@ def _insert_files(
     tables_with_early: set[str],
     past_ledger: bool,
 ) -> int:
-    relation = sql.read_files(paths, shape, prepared=rows.prepared)
+    relation = read_files(paths, shape, prepared=rows.prepared)
     condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
     inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)}))
@@ -116,7 +118,7 @@ def _insert_files(
 
 def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, paths: Sequence[str]) -> int:
     """How many keys were replaced or deleted."""
-    replaced = _count(cursor.execute(sql.winners(shape, sql.read_files(paths, shape, prepared=True))))
+    replaced = _count(cursor.execute(sql.winners(shape, read_files(paths, shape, prepared=True))))
     *others, insert = sql.replace_by_winners(shape, prepared=True)
     for statement in others:
         cursor.execute(statement)
@@ -174,7 +176,7 @@ def _insert_values(
     used = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     row = f"({', '.join('?' * len(used))}, now())"
     cursor.execute(
-        f"INSERT INTO {sql.table_name(shape.table)} ({', '.join(map(sql.name, used))}, _loaded_at) "
+        f"INSERT INTO {table_name(shape.table)} ({', '.join(map(name, used))}, _loaded_at) "
         f"VALUES {', '.join([row] * len(records))}",
         [value for values in zip(*used.values(), strict=True) for value in values],
     )
@@ -191,7 +193,7 @@ def _known(
     """Which of these (source, id) stand in the table."""
     ids = ", ".join("?" * len(identities))
     values: list[Any] = [identity for _, identity in identities]
-    table = sql.table_name(shape.table)
+    table = table_name(shape.table)
     found = cursor.execute(
         f"SELECT _source, _id FROM {table} WHERE _id IN ({ids}) AND _received_at >= {sql.moment(batch.search_from)}",
         values,
@@ -261,7 +263,7 @@ def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: 
 
 
 def _batch_id(batch: Batch) -> str | None:
-    return sql.batch_id(batch.files[0]) if batch.files else None
+    return batch_id(batch.files[0]) if batch.files else None
 
 
 def _count(result: duckdb.DuckDBPyConnection) -> int:

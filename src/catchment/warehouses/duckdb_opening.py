@@ -21,6 +21,7 @@ from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_damage import check_whole
 from catchment.warehouses.duckdb_query import confine
+from catchment.warehouses.quoting import text
 from catchment.warehouses.shape import Column, Shape
 
 _log = get_log("warehouse")
@@ -77,7 +78,7 @@ class Opening:
         except (duckdb.ParserException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
             raise UsageError(f"[warehouse] {first_line(error)}", 'such as memory_limit = "400 MB"') from None
         try:
-            connection.execute(f"ATTACH {sql.text(str(self._path))} AS {CATALOG}")
+            connection.execute(f"ATTACH {text(str(self._path))} AS {CATALOG}")
             connection.execute(f"USE {CATALOG}")
             self._upgrade(connection)
             check_whole(connection, self._path)

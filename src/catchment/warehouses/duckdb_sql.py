@@ -1,16 +1,15 @@
 """The SQL that the DuckDB warehouse runs: its own tables, and the statements that load a batch.
 
-Identifiers are quoted by `name`, texts by `text`; values travel as parameters wherever DuckDB allows them
-(file paths and column types in `read_json` it does not).
+Identifiers are quoted by `name`, texts by `text`; values travel as parameters wherever DuckDB allows them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 
 from catchment.warehouses import LatestView
+from catchment.warehouses.quoting import name, table_name, text
+from catchment.warehouses.record_files import NEW, TYPES, strict_moment, value
 from catchment.warehouses.shape import Column, Shape
 
 FORMAT_VERSION = 1
@@ -83,39 +82,8 @@ SELECT batch, table_name FROM catchment.ledger
 WHERE batch >= $low AND batch <= $high AND batch IN (SELECT unnest($names::VARCHAR[]))
 """
 
-NEW, OLD, EARLY = '"new row"', '"old row"', '"early row"'
-"""Aliases that no column can have: DuckDB would take `s.id` for a field `id` of a JSON column `s`."""
-
-TYPES = {
-    "boolean": "BOOLEAN",
-    "bigint": "BIGINT",
-    "double": "DOUBLE",
-    "timestamptz": "TIMESTAMPTZ",
-    "varchar": "VARCHAR",
-    "json": "JSON",
-}
-
-
-def batch_id(batch: str) -> str:
-    """What a row's `_batch` says of the archive file it came in: 12 characters, which DuckDB keeps in place, where
-    63 in each row would be a tenth of what is written. `catchment.ledger` has it beside the file's name."""
-    return hashlib.sha256(batch.encode()).hexdigest()[:12]
-
-
-def name(identifier: str) -> str:
-    """One identifier, quoted."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def table_name(table: str) -> str:
-    """`schema.table`, quoted."""
-    schema, _, rest = table.partition(".")
-    return f"{name(schema)}.{name(rest)}"
-
-
-def text(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("'", "''") + "'"
+OLD, EARLY = '"old row"', '"early row"'
+"""Aliases that no column can have, as `NEW` is."""
 
 
 def moment(value: datetime) -> str:
@@ -164,57 +132,14 @@ def latest_view(view: LatestView, shape: Shape) -> str | None:
     )
 
 
-def read_files(paths: Sequence[str], shape: Shape, *, prepared: bool) -> str:
-    """`read_json(…)` of record files with every column named and typed: DuckDB infers nothing."""
-    fields = ", ".join(
-        f"{name(column.name if prepared else column.field)} {_READ_AS.get(column.type, TYPES[column.type])}"
-        for column in shape.columns
-    )
-    columns = {
-        "id": "VARCHAR",
-        "received_at": "TIMESTAMPTZ",
-        "not_before": "TIMESTAMPTZ",
-        "source": "VARCHAR",
-        "rescued": "JSON",
-    }
-    if fields:
-        columns["data"] = f"STRUCT({fields})"
-    if shape.key:
-        columns |= {"key": "VARCHAR", "op": "VARCHAR", "version": "VARCHAR"}
-    spec = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
-    files = "[" + ", ".join(map(text, paths)) + "]"
-    return f"read_json({files}, format = 'newline_delimited', hive_partitioning = false, columns = {{{spec}}})"
-
-
-_READ_AS = {"timestamptz": "VARCHAR"}
-"""DuckDB's reader cuts a seventh fractional digit in silence and takes more than RFC 3339; `read_value` does not."""
-
-_EARLIEST = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
-_LATEST = "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
-_STRICT_MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)"
-
-
-def read_value(column: Column, field: str) -> str:
-    """One field's value of `read_files` AS NEW."""
-    value = f"{NEW}.data.{name(field)}"
-    if column.type == "timestamptz":
-        # The guard has seen a time with a zone: of such the first condition holds for the strict ones in UTC alone,
-        # and costs a tenth of the pattern.
-        moment = f"{value}::TIMESTAMPTZ"
-        return (
-            f"CASE WHEN {value} IS NULL OR strlen({value}) <= 27 AND suffix({value}, 'Z') AND contains({value}, 'T') "
-            f"OR regexp_full_match({value}, {text(_STRICT_MOMENT)}) AND {moment} BETWEEN {_EARLIEST} AND {_LATEST} "
-            f"THEN {moment} ELSE error('not RFC 3339 to the microsecond, of the years 1 to 9999') END"
-        )
-    return value
+def _value(column: Column, *, prepared: bool) -> str:
+    found = value(column, prepared=prepared)
+    return strict_moment(found, f"{found}::TIMESTAMPTZ") if column.type == "timestamptz" else found
 
 
 def read_columns(shape: Shape, *, prepared: bool) -> str:
     """What to select from `read_files` AS NEW, named as in the loaded table."""
-    data = "".join(
-        f", {read_value(column, column.name if prepared else column.field)} AS {name(column.name)}"
-        for column in shape.columns
-    )
+    data = "".join(f", {_value(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns)
     keyed = f", {NEW}.version AS _version, {NEW}.key AS _key" if shape.key else ""
     return (
         f"{NEW}.id AS _id, {NEW}.received_at AS _received_at, {NEW}.source AS _source, $batch AS _batch, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
@@ -14,6 +15,13 @@ ColumnType = Literal["boolean", "bigint", "double", "timestamptz", "varchar", "j
 
 METADATA = ("_id", "_received_at", "_source", "_batch", "_loaded_at", "_rescued", "_version", "_key")
 """Columns of ours; `_version` and `_key` (the key's values as canonical JSON text) only in keyed tables."""
+
+
+def batch_id(batch: str) -> str:
+    """What a row's `_batch` says of the archive file it came in: 12 characters, which DuckDB keeps in place, where
+    63 in each row would be a tenth of what is written. `catchment.ledger` has it beside the file's name."""
+    return hashlib.sha256(batch.encode()).hexdigest()[:12]
+
 
 MAX_EXACT_INTEGER = 2**53
 """Up to here a double holds every integer."""
