@@ -9,6 +9,8 @@ has openssl || missing="$missing openssl"
 has nginx || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
+has pg_ctl || [ -n "$(ls /usr/lib/postgresql/*/bin/pg_ctl /opt/homebrew/opt/postgresql@*/bin/pg_ctl 2>/dev/null)" ] ||
+    missing="$missing postgresql"
 [ -z "$missing" ] && exit 0
 if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then SUDO=""; else SUDO="sudo -n"; fi

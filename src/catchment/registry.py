@@ -76,6 +76,13 @@ ADAPTERS = (
         "catchment.warehouses.duckdb:DuckDBWarehouse",
         settings="catchment.warehouses.duckdb_config:DuckDBConfig",
     ),
+    Adapter(
+        "warehouse",
+        "postgres",
+        "catchment.warehouses.postgres:PostgresWarehouse",
+        extra="postgres",
+        settings="catchment.warehouses.postgres_config:PostgresConfig",
+    ),
 )
 
 

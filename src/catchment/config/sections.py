@@ -92,7 +92,7 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "notify": (),
     "tasks": (),
     "queue.type": ("rabbitmq", "kafka", "sqs"),
-    "warehouse.type": ("postgres", "redshift"),
+    "warehouse.type": ("redshift",),
     "state.type": ("postgres",),
 }
 """What is designed and not built: a whole section, or these values of a setting."""

@@ -16,6 +16,8 @@ from duckdb.sqltypes import DuckDBPyType
 from nanoarrow.c_array_stream import CArrayStream
 from nanoarrow.ipc import StreamWriter
 
+from catchment.warehouses.ipc import JSON, IpcBuffer
+
 BATCH_ROWS = 8_192
 """Rows in memory at a time. DuckDB's default, 131,072, is gigabytes where the rows are wide."""
 
@@ -29,7 +31,6 @@ _CAST = {
     "time with time zone": "VARCHAR",
     "variant": "JSON",
 }
-_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 def quoted(name: str) -> str:
@@ -86,7 +87,7 @@ def marked(schema: Any, types: Sequence[DuckDBPyType]) -> Any:
 
 def _marked(schema: Any, duckdb_type: DuckDBPyType) -> Any:
     if str(duckdb_type) == "JSON":
-        return schema.modify(metadata=_JSON)
+        return schema.modify(metadata=JSON)
     if "JSON" not in str(duckdb_type) or duckdb_type.id not in {"list", "array", "struct"}:
         return schema
     types = [child for _, child in _children(duckdb_type)]
@@ -109,7 +110,7 @@ def pieces(relation: DuckDBPyRelation) -> Generator[bytes, None, None]:
 
     Raises duckdb's errors, and nanoarrow's with DuckDB's message inside.
     """
-    buffer = _Buffer()
+    buffer = IpcBuffer()
     with (
         nanoarrow.c_array_stream(_Exported(relation)) as batches,
         StreamWriter.from_writable(buffer) as writer,
@@ -121,19 +122,3 @@ def pieces(relation: DuckDBPyRelation) -> Generator[bytes, None, None]:
             writer.write_stream(CArrayStream.from_c_arrays([batch], schema, validate=False))
             yield buffer.taken()
     yield buffer.taken()
-
-
-class _Buffer:
-    """What a writer has written since it was last taken."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def taken(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data

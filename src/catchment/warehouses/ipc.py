@@ -7,6 +7,9 @@ from typing import Any
 
 from nanoarrow.ipc import InputStream
 
+JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
+"""What marks a column of text as JSON."""
+
 
 class IpcFile:
     """The pieces of an IPC stream as a file that nanoarrow reads.
@@ -45,3 +48,19 @@ class IpcFile:
     def capsule(self) -> object:
         """Arrow's PyCapsule of the stream, to be read once."""
         return InputStream.from_readable(self).__arrow_c_stream__()
+
+
+class IpcBuffer:
+    """What a writer has written since it was last taken."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def taken(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data

@@ -1,0 +1,236 @@
+"""PostgreSQL 13 or newer as a warehouse, for any number of loaders at once."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from catchment.errors import Retry, SchemaChanged, UsageError
+from catchment.record import DEAD_LETTERS
+from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import postgres_sql as sql
+from catchment.warehouses.postgres_config import PostgresConfig
+from catchment.warehouses.postgres_connections import Connection, Connections
+from catchment.warehouses.postgres_diagnose import diagnose
+from catchment.warehouses.postgres_ledger import Ledger
+from catchment.warehouses.postgres_load import BatchLoad
+from catchment.warehouses.postgres_query import run_query
+from catchment.warehouses.postgres_shapes import Standing, change, lock, make_own_tables, standing
+from catchment.warehouses.postgres_staging import Staging
+from catchment.warehouses.quoting import table_name
+from catchment.warehouses.shape import Shape, batch_id
+
+MANY_ROWS = 50_000
+"""After so many new rows of a table the planner is told of them, rather than whenever autovacuum comes by."""
+
+
+class PostgresWarehouse:
+    """The `Warehouse` protocol on a PostgreSQL database. See `catchment.warehouses.Warehouse`.
+
+    Everything it must know stands in the database, so that any number of processes may load and ask: the lock of a
+    table is an advisory lock, held to the end of the transaction. In memory are shapes alone, looked at again under
+    the lock.
+    """
+
+    Config = PostgresConfig
+    diagnose = staticmethod(diagnose)
+
+    def __init__(self, config: PostgresConfig, folder: Path, readable: Sequence[Path] = ()) -> None:
+        """Connects at the first call that needs it: while the database is away, archiving goes on. `readable` is for
+        warehouses that read files themselves.
+
+        Raises `UsageError` for an address that cannot be one.
+        """
+        self._config = config
+        self._connections = Connections(config)
+        self._staging = Staging(folder / "load-tmp")
+        self._shapes: dict[str, Shape] = {}
+        self._new_rows: Counter[str] = Counter()
+        self._opening = threading.Lock()
+        self._is_open = False
+
+    # ---- loading ----------------------------------------------------------------------
+
+    def shape(self, table: str) -> Shape:
+        found = self._shapes.get(table)
+        if found is None:
+            with self._transaction() as connection:
+                found = standing(connection, [table], {})[table].shape
+            self._remember(found)
+        return found
+
+    def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
+        if not batches:
+            return []
+        tables = sorted({batch.table for batch in batches})
+        with self._transaction() as connection:
+            lock(connection, tables)
+            stand = standing(connection, tables, self._shapes)
+            ledger = Ledger(connection, (name for batch in batches for name in batch.names))
+            loaded = [self._load_one(connection, ledger, batch, stand, past_ledger) for batch in batches]
+            ledger.write()
+            _change_content(connection, loaded)
+        for each in stand.values():
+            self._remember(each.shape)
+        self._new_rows.update({each.table: each.inserted for each in loaded})
+        return loaded
+
+    def _load_one(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        batch: Batch,
+        stand: dict[str, Standing],
+        past_ledger: bool,
+    ) -> Loaded:
+        if batch.names and not past_ledger and ledger.has_all(batch.table, batch.names):
+            return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
+        found = stand[batch.table]
+        if found.shape.version != batch.shape_version:
+            self._remember(found.shape)
+            raise SchemaChanged(batch.table)
+        shape = change(connection, found.shape, batch.changes, self._config.grant_select_to)
+        # What the call's earlier batches made early, its later ones must find.
+        stand[batch.table] = here = Standing(shape, found.has_early or batch.early)
+        loaded = BatchLoad(connection, self._staging, here, batch, past_ledger=past_ledger).run()
+        ledger.add(batch, loaded)
+        return loaded
+
+    def _remember(self, shape: Shape) -> None:
+        """A table that is not there is not remembered: another process may make it at any moment."""
+        if shape.version > 0:
+            self._shapes[shape.table] = shape
+        else:
+            self._shapes.pop(shape.table, None)
+
+    # ---- the ledger -------------------------------------------------------------------
+
+    def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for batch, table in self._fetch(sql.LEDGER_OF, [list(names)]) if names else ():
+            found[batch].add(table)
+        return {batch: frozenset(tables) for batch, tables in found.items()}
+
+    def enter(self, entries: Sequence[LedgerEntry]) -> None:
+        if not entries:
+            return
+        with self._transaction() as connection:
+            for entry in entries:
+                if entry.same_as and not Ledger(connection, entry.same_as).has_all(entry.table, entry.same_as):
+                    raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
+            rows = [
+                (e.name, batch_id(e.name), e.table, e.record_count, 0, 0, 0, e.first_received_at, e.last_received_at)
+                for e in entries
+            ]
+            with connection.cursor() as cursor:
+                cursor.executemany(sql.LEDGER_ADD, rows)
+
+    def forget(self, names: Sequence[str]) -> None:
+        if names:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM catchment.ledger WHERE batch = ANY (%s)", [list(names)])
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        found = dict(
+            self._fetch("SELECT table_name, content FROM catchment.tables WHERE table_name = ANY (%s)", [list(tables)])
+        )
+        return {table: found.get(table, "") for table in tables}
+
+    def row_count(self, table: str, since: datetime, enough: int) -> int:
+        if self.shape(table).version == 0:
+            return 0
+        [(rows,)] = self._fetch(
+            f"SELECT count(*) FROM (SELECT 1 FROM {table_name(table)} WHERE _received_at >= %s LIMIT %s) AS counted",
+            [since, enough],
+        )
+        return int(rows)
+
+    # ---- halts ------------------------------------------------------------------------
+
+    def halts(self) -> Sequence[Halt]:
+        rows = self._fetch("SELECT table_name, since, reason, resumed_at FROM catchment.halts ORDER BY since")
+        return [Halt(*row) for row in rows]
+
+    def halt(self, table: str, reason: str) -> None:
+        with self._transaction() as connection:
+            lock(connection, [table])
+            connection.execute("DELETE FROM catchment.halts WHERE table_name = %s", [table])
+            connection.execute("INSERT INTO catchment.halts VALUES (%s, now(), %s, NULL)", [table, reason])
+
+    def resume(self, table: str) -> None:
+        with self._transaction() as connection:
+            lock(connection, [table])
+            connection.execute("UPDATE catchment.halts SET resumed_at = now() WHERE table_name = %s", [table])
+
+    # ---- asking -----------------------------------------------------------------------
+
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
+    ) -> ArrowStream:
+        return run_query(self._connections.open(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
+
+    # ---- keeping ----------------------------------------------------------------------
+
+    def tidy(self, early_before: datetime) -> None:
+        """ANALYZE, too, for the tables that have grown by much."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM catchment.early WHERE _received_at < %s", [early_before])
+        for table, rows in list(self._new_rows.items()):
+            if rows >= MANY_ROWS:
+                with self._transaction() as connection:
+                    connection.execute(f"ANALYZE {table_name(table)}")
+                self._new_rows[table] = 0
+
+    def backup(self, destination: Path) -> None:
+        """Left to the server's own tools, which know how to."""
+        raise UsageError(
+            "a warehouse on PostgreSQL is backed up by PostgreSQL's own tools, not by Catchment",
+            'pg_dump --format=custom --file=warehouse.dump "$WAREHOUSE_URL"',
+        )
+
+    def close(self) -> None:
+        self._connections.close()
+        self._staging.close()
+
+    # ---- transactions -----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction on a database that has our own tables."""
+        self._open()
+        with self._connections.transaction() as connection:
+            yield connection
+
+    def _open(self) -> None:
+        if self._is_open:
+            return
+        with self._opening:
+            if not self._is_open:
+                with self._connections.transaction() as connection:
+                    make_own_tables(connection)
+                self._is_open = True
+
+    def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._transaction() as connection:
+            return connection.execute(statement, values).fetchall()
+
+
+def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> None:
+    """Give the tables that were loaded another version: one that they never had, since a count would come again in a
+    warehouse that was put back to its backup."""
+    changed = {each.table for each in loaded if not each.skipped}
+    if any(each.dead for each in loaded):
+        changed.add(DEAD_LETTERS)
+    if changed:
+        connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), sorted(changed)])
