@@ -4,8 +4,10 @@
 An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
 attribute of the class, or beside it in its module, or, where its driver is heavy, in a module of its own that is
 named here: a project is then read without loading the driver. `folder` is the project's runtime folder, which may
-not exist yet. An adapter may offer `diagnose(config, folder)` to `catchment doctor`, a class or static method that
-returns a list of `catchment.finding.Finding`, and must where constructing it disturbs one that runs.
+not exist yet. A warehouse that one process owns and others ask through says `is_embedded = True`, and takes
+`readable`, the folders whose files it may read. An adapter may offer `diagnose(config, folder)` to `catchment doctor`,
+a class or static method that returns a list of `catchment.finding.Finding`, and must where constructing it disturbs
+one that runs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The `load` service as a process runs it: the embedded warehouse is its own, and others ask through it."""
+"""The `load` service as a process runs it: an embedded warehouse is its own, and others ask through it."""
 
 from __future__ import annotations
 
 import contextlib
 from itertools import chain, repeat
 
-from catchment.cli.parts import open_here
+from catchment.cli.parts import is_embedded, open_here
 from catchment.cli.wanted import wanted_of
 from catchment.config import Project
 from catchment.errors import NoSpace
@@ -25,7 +25,7 @@ def load(project: Project) -> Service:
 
 
 class WarehouseProcess:
-    """Opens the warehouse and the queue, serves the one and loads from the other."""
+    """Opens the warehouse and the queue, serves the one if it is embedded, and loads from the other."""
 
     name = "load"
 
@@ -68,9 +68,10 @@ class WarehouseProcess:
 
     def _open(self, closing: contextlib.ExitStack, stop: Stop) -> LoadService:
         warehouse = closing.enter_context(contextlib.closing(open_here(self._project)))
-        server = WarehouseServer(warehouse, self._project.runtime)
-        server.start()
-        closing.callback(lambda: server.stop(drain_s=min(10.0, stop.remaining_s)))
+        if is_embedded(self._project):
+            server = WarehouseServer(warehouse, self._project.runtime)
+            server.start()
+            closing.callback(lambda: server.stop(drain_s=min(10.0, stop.remaining_s)))
         queue = closing.enter_context(contextlib.closing(self._project.queue.open()))
         archive = self._project.archive.open()
         return LoadService(queue, archive, warehouse, self._project.load, wanted_of(self._project))

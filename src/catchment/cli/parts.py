@@ -25,7 +25,7 @@ _CLOCK_MARGIN_S = 0.1
 
 @contextlib.contextmanager
 def warehouse_of(project: Project) -> Iterator[Warehouse]:
-    """The project's warehouse: through its process while one runs, else the file, opened here.
+    """The project's warehouse: an embedded one through its process while one runs, else the file, opened here.
 
     Raises `WarehouseDown` where neither can be had.
     """
@@ -37,7 +37,14 @@ def warehouse_of(project: Project) -> Iterator[Warehouse]:
         opened.close()
 
 
+def is_embedded(project: Project) -> bool:
+    """Whether one process owns the warehouse and the others ask through it, as with DuckDB; else all connect."""
+    return bool(getattr(project.warehouse.adapter, "is_embedded", False))
+
+
 def _reach(project: Project) -> Warehouse:
+    if not is_embedded(project):
+        return open_here(project)
     give_up_s = time.monotonic() + _PATIENCE_S
     while True:
         remote = find(project.runtime)
@@ -55,8 +62,15 @@ def _reach(project: Project) -> Warehouse:
 def open_here(project: Project) -> Warehouse:
     """The warehouse itself, in this process. Raises `WarehouseDown` while another process has it."""
     _set_up_log()
+    if not is_embedded(project):
+        return project.warehouse.open()
     folder = archive_folder(project.archive.open())
     return project.warehouse.open(readable=[folder] if folder is not None else [])
+
+
+def _loading_warehouse(project: Project) -> Warehouse | None:
+    """The warehouse as those who wait for a load ask it: None while no process has it that would load."""
+    return find(project.runtime) if is_embedded(project) else open_here(project)
 
 
 def _set_up_log() -> None:
@@ -76,11 +90,11 @@ def is_all_loaded(project: Project) -> bool:
     with contextlib.closing(project.queue.open()) as queue:
         if queue.stats().messages:
             return False
-    remote = find(project.runtime)
-    if remote is None:
+    warehouse = _loading_warehouse(project)
+    if warehouse is None:
         return False
-    with contextlib.closing(remote):
-        return unloaded_batches(project.archive.open(), remote) == 0
+    with contextlib.closing(warehouse):
+        return unloaded_batches(project.archive.open(), warehouse) == 0
 
 
 def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
@@ -127,13 +141,13 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
         age_s = time.monotonic() - before_s - _CLOCK_MARGIN_S
         if not stats.oldest_s or stats.oldest_s >= age_s:
             return False
-    remote = find(project.runtime)
-    if remote is None:
+    warehouse = _loading_warehouse(project)
+    if warehouse is None:
         return False
-    with contextlib.closing(remote):
-        if not _lacks(project.archive.open(), remote, {table, DEAD_LETTERS}):
+    with contextlib.closing(warehouse):
+        if not _lacks(project.archive.open(), warehouse, {table, DEAD_LETTERS}):
             return True
-        for halt in remote.halts():
+        for halt in warehouse.halts():
             if halt.table == table and halt.resumed_at is None:
                 raise Abort(f"loading of {table} has halted: {halt.reason}", f"catchment dead-letters resume {table}")
     return False

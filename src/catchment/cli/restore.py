@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from catchment.cli.parts import open_here
+from catchment.cli.parts import is_embedded, open_here
 from catchment.cli.project import with_project
 from catchment.cli.wanted import wanted_of
 from catchment.config import Project
@@ -27,13 +27,15 @@ from catchment.service import Stop
 def restore(project: Project, from_archive: bool, is_json: bool) -> None:
     """Bring every table back from the archive.
 
-    Loads what the warehouse's ledger lacks: all of it, where the warehouse is gone. Stop `catchment up` first;
-    it also does this by itself, in the background, when it starts.
+    Loads what the warehouse's ledger lacks: all of it, where the warehouse is gone or new. Stop `catchment up`
+    first if the warehouse is DuckDB; it also does this by itself, in the background, when it starts.
     """
     archive = project.archive.open()
     try:
         warehouse = open_here(project)
     except WarehouseDown as error:
+        if not is_embedded(project):
+            raise
         raise UsageError(error.message, "stop `catchment up` first: it restores by itself as it runs") from None
     with contextlib.closing(warehouse):
         loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False)

@@ -115,7 +115,7 @@ def tables(warehouse: Warehouse, halts: dict[str, Halt]) -> list[Table]:
             f'SELECT \'{schema}.{name}\', count(*), max(_received_at), max(_loaded_at) FROM "{schema}"."{name}"'
             for schema, name in names[start : start + TABLES_AT_ONCE]
         )
-        rows += rows_of(warehouse, f"SELECT * FROM ({counts})")
+        rows += rows_of(warehouse, counts)
     return [
         Table(table, count, received_at, loaded_at, halts[table].reason if table in halts else None)
         for table, count, received_at, loaded_at in sorted(rows)

@@ -48,6 +48,7 @@ class DuckDBWarehouse:
     """The `Warehouse` protocol on a DuckDB file. See `catchment.warehouses.Warehouse`."""
 
     Config = DuckDBConfig
+    is_embedded = True
     diagnose = staticmethod(diagnose)
 
     def __init__(self, config: DuckDBConfig, folder: Path, readable: Sequence[Path] = ()) -> None:

@@ -41,9 +41,8 @@ class PostgresWarehouse:
     Config = PostgresConfig
     diagnose = staticmethod(diagnose)
 
-    def __init__(self, config: PostgresConfig, folder: Path, readable: Sequence[Path] = ()) -> None:
-        """Connects at the first call that needs it: while the database is away, archiving goes on. `readable` is for
-        warehouses that read files themselves.
+    def __init__(self, config: PostgresConfig, folder: Path) -> None:
+        """Connects at the first call that needs it: while the database is away, archiving goes on.
 
         Raises `UsageError` for an address that cannot be one.
         """

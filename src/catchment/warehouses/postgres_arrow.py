@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import IntEnum
 from itertools import accumulate
@@ -49,36 +49,32 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of a result as PostgreSQL describes it: its type's oid and modifier."""
+    """A column of a result as PostgreSQL describes it: its type's oid and modifier; the scale of a `numeric`."""
 
     name: str
     oid: int
     modifier: int
-
-    @property
-    def is_open_numeric(self) -> bool:
-        """Whether it is a `numeric` of which nobody has said how many digits it has."""
-        return self.oid == _Oid.NUMERIC and self.modifier < 0
+    scale: int = 0
 
 
-def scales(fields: Sequence[Field], columns: Sequence[Sequence[Cell]], *, more: bool) -> list[int]:
-    """The scale of each `numeric` column, given its first values and whether there may be `more`; 0 for others."""
-    found = []
-    for field, cells in zip(fields, columns, strict=True):
-        scale = 0
-        if field.is_open_numeric:
-            scale = max((len(cell.partition(b".")[2]) for cell in cells if cell is not None), default=0)
-            scale = min(max(scale, MORE_SCALE) if more else scale, DIGITS)
-        elif field.oid == _Oid.NUMERIC:
-            scale = (field.modifier - 4) & 0x7FF
-        found.append(scale)
-    return found
+def settled(fields: Sequence[Field], columns: Sequence[Sequence[Cell]], *, more: bool) -> list[Field]:
+    """The fields with the scale of each `numeric`, given its first values and whether there may be `more`."""
+    return [
+        replace(field, scale=_scale(field, cells, more=more)) if field.oid == _Oid.NUMERIC else field
+        for field, cells in zip(fields, columns, strict=True)
+    ]
 
 
-def schema(fields: Sequence[Field], of_scales: Sequence[int]) -> Any:
+def _scale(field: Field, cells: Sequence[Cell], *, more: bool) -> int:
+    if field.modifier >= 0:
+        return (field.modifier - 4) & 0x7FF
+    seen = max((len(cell.partition(b".")[2]) for cell in cells if cell is not None), default=0)
+    return min(max(seen, MORE_SCALE) if more else seen, DIGITS)
+
+
+def schema(fields: Sequence[Field]) -> Any:
     """The Arrow schema of the result."""
-    columns = zip(fields, of_scales, strict=True)
-    children = [nanoarrow.c_schema(_type(f.oid, s)).modify(name=f.name, metadata=_metadata(f)) for f, s in columns]
+    children = [nanoarrow.c_schema(_type(f)).modify(name=f.name, metadata=_metadata(f)) for f in fields]
     return nanoarrow.c_schema(nanoarrow.struct([])).modify(children=children)
 
 
@@ -86,7 +82,8 @@ def _metadata(field: Field) -> dict[str, str] | None:
     return JSON if field.oid in {_Oid.JSON, _Oid.JSONB} else None
 
 
-def _type(oid: int, scale: int) -> Any:
+def _type(field: Field) -> Any:
+    oid = field.oid
     if oid in _INTEGERS:
         return _INTEGERS[oid][1]
     if oid in _FLOATS:
@@ -97,7 +94,7 @@ def _type(oid: int, scale: int) -> Any:
         case _Oid.BYTEA:
             return nanoarrow.binary()
         case _Oid.NUMERIC:
-            return nanoarrow.decimal128(DIGITS, scale)
+            return nanoarrow.decimal128(DIGITS, field.scale)
         case _Oid.DATE:
             return nanoarrow.date32()
         case _Oid.TIMESTAMP:
@@ -118,7 +115,7 @@ def batch(result_schema: Any, fields: Sequence[Field], columns: Sequence[Sequenc
 
 def _column(column_schema: Any, field: Field, cells: Sequence[Cell]) -> CArray:
     try:
-        buffers = _buffers(column_schema, field, cells)
+        buffers = _buffers(field, cells)
     except (ValueError, OverflowError):
         raise UsageError(
             f"column {field.name} holds a value that Arrow's type for it cannot say (infinity, NaN, too many digits, "
@@ -134,7 +131,7 @@ def _validity(cells: Sequence[Cell]) -> Any:
     return nanoarrow.c_buffer([cell is not None for cell in cells], nanoarrow.bool_())
 
 
-def _buffers(column_schema: Any, field: Field, cells: Sequence[Cell]) -> list[Any]:
+def _buffers(field: Field, cells: Sequence[Cell]) -> list[Any]:
     oid = field.oid
     if oid in _INTEGERS:
         return [_fixed(_INTEGERS[oid][0], int, cells)]
@@ -146,8 +143,7 @@ def _buffers(column_schema: Any, field: Field, cells: Sequence[Cell]) -> list[An
         case _Oid.BYTEA:
             return _variable([None if cell is None else bytes.fromhex(cell[2:].decode()) for cell in cells])
         case _Oid.NUMERIC:
-            scale = nanoarrow.c_schema_view(column_schema).decimal_scale
-            return [b"".join(_decimal(cell, scale) for cell in cells)]
+            return [b"".join(_decimal(cell, field.scale) for cell in cells)]
         case _Oid.DATE:
             return [_fixed("i", _days, cells)]
         case _Oid.TIMESTAMP | _Oid.TIMESTAMPTZ:

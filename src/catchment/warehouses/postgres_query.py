@@ -25,7 +25,7 @@ from psycopg.errors import error_from_result
 
 from catchment.errors import CatchmentError, Retry, UsageError, WarehouseDown
 from catchment.warehouses.ipc import IpcBuffer, IpcFile
-from catchment.warehouses.postgres_arrow import Cell, Field, batch, scales, schema
+from catchment.warehouses.postgres_arrow import Cell, Field, batch, schema, settled
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_errors import first_line, translated
 
@@ -272,15 +272,16 @@ def _read(limit: _Limit, statement: _Statement, max_rows: int | None) -> Generat
         buffer = IpcBuffer()
         with StreamWriter.from_writable(buffer) as writer:
             result_schema: Any = None
+            fields = statement.fields
             for columns in statement.pieces(max_rows):
                 limit.check()
                 rows = len(columns[0]) if columns else 0
                 if result_schema is None:
-                    more = rows >= FIRST_ROWS
-                    result_schema = schema(statement.fields, scales(statement.fields, columns, more=more))
+                    fields = settled(statement.fields, columns, more=rows >= FIRST_ROWS)
+                    result_schema = schema(fields)
                     writer.write_stream(CArrayStream.from_c_arrays([], result_schema, validate=False))
                 if rows:
-                    arrow = batch(result_schema, statement.fields, columns, rows)
+                    arrow = batch(result_schema, fields, columns, rows)
                     writer.write_stream(CArrayStream.from_c_arrays([arrow], result_schema, validate=False))
                 yield buffer.taken()
         yield buffer.taken()
@@ -303,7 +304,7 @@ def explained(error: psycopg.Error, sql: str) -> CatchmentError:
     found = translated(error)
     if isinstance(found, WarehouseDown) and state != "25006":
         return found
-    if state == "25006":
+    if state == "25006" or (state == "0A000" and "data-modifying" in first_line(error)):
         return _not_reading("a statement that writes")
     if state.startswith(("53", "57")):
         return found
