@@ -250,3 +250,10 @@ hostz = []
         "profiles.production.queue.hostz",
     ]
     assert [mistake.key for mistake in find_mistakes(folder, {"HERE": "x"})] == ["profiles.production.queue.hostz"]
+
+
+@pytest.mark.parametrize("section", ["archive", "queue"])
+def test_a_place_of_its_own_for_archive_or_queue(tmp_path: Path, section: str) -> None:
+    (tmp_path / "catchment.toml").write_text(f'[project]\nname = "x"\n[{section}]\npath = "elsewhere"\n')
+    project = load_project(tmp_path, None)
+    assert getattr(project, section).config.path == "elsewhere"

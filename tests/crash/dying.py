@@ -18,6 +18,7 @@ import duckdb
 from catchment.cli.load import WarehouseProcess
 from catchment.config import Project, load_project
 from catchment.process import run_services
+from catchment.warehouses import postgres_connections
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 Event = Callable[[str, Literal["before", "after"]], None]
@@ -130,6 +131,17 @@ class _Cursor:
 
 def _watch_commits(event: Event) -> None:
     """In this process alone, which is for nothing else."""
+    commit = postgres_connections.commit
+
+    def watched(connection: Any) -> None:
+        loading = getattr(_local, "loading", False)
+        if loading:
+            event(COMMIT, "before")
+        commit(connection)
+        if loading:
+            event(COMMIT, "after")
+
+    postgres_connections.commit = watched
     plain = DuckDBWarehouse._cursor
     DuckDBWarehouse._cursor = lambda warehouse: _Cursor(plain(warehouse), event)  # type: ignore[method-assign,assignment,return-value]
 

@@ -16,10 +16,10 @@ import psutil
 
 from catchment import presence
 from catchment.archives import Archive
-from catchment.cli.parts import is_all_loaded
+from catchment.cli.parts import is_all_loaded, open_here
 from catchment.config import Project, load_project
 from catchment.pack import read_file
-from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses import Warehouse
 from tests.crash.publisher import TRAFFIC
 from tests.crash.traffic import Traffic
 
@@ -151,11 +151,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def opened_warehouse(project: Project) -> Iterator[DuckDBWarehouse]:
-    """The project's warehouse, while none of its processes runs."""
-    warehouse = project.warehouse.open(readable=[project.runtime / "archive"])
-    assert isinstance(warehouse, DuckDBWarehouse)
-    with contextlib.closing(warehouse):
+def opened_warehouse(project: Project) -> Iterator[Warehouse]:
+    """The project's warehouse; an embedded one while none of its processes runs."""
+    with contextlib.closing(open_here(project)) as warehouse:
         yield warehouse
 
 

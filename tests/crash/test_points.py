@@ -73,8 +73,8 @@ HOUSEKEEPING = [
 class Scene:
     """A project with something to do at every step; its process is forked from one that has imported everything."""
 
-    def __init__(self, folder: Path) -> None:
-        self.project: Project = make_project(folder, "[load]\nmax_age_s = 0.05\n")
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        self.project: Project = make_project(folder, f"[load]\nmax_age_s = 0.05\n{settings}")
         self.identities: set[str] = set()
         self._process: BaseProcess | None = None
         self._numbers = iter(range(10**6))

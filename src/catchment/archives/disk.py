@@ -29,13 +29,16 @@ _FOLDERS_REMEMBERED = 10_000
 class DiskConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`[archive]` with `type = "disk"`."""
 
-    path: Annotated[
-        str | None,
-        msgspec.Meta(
-            min_length=1,
-            description="A folder on a disk with hard links, relative to the project; else within `.catchment`.",
-        ),
-    ] = None
+    path: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                description="A folder on a disk with hard links, relative to the project; else within `.catchment`.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class DiskArchive:

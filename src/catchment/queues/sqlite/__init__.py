@@ -31,13 +31,16 @@ __all__ = ["Config", "SqliteQueue"]
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """`[queue]` with `type = "sqlite"`."""
 
-    path: Annotated[
-        str | None,
-        Meta(
-            min_length=1,
-            description="A folder on a local disk, relative to the project; else within `.catchment`.",
-        ),
-    ] = None
+    path: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="A folder on a local disk, relative to the project; else within `.catchment`.",
+            ),
+        ]
+        | None
+    ) = None
     max_bytes: Annotated[int, Meta(ge=1_000_000, description="How much may wait before publishers are held back.")] = (
         10_000_000_000
     )
