@@ -1,4 +1,5 @@
-"""Our side of the load benches, one process: `python -m bench.our_load FOLDER packs|plain`.
+"""Our side of the load benches, one process: `python -m bench.our_load FOLDER packs|plain [URL]`, into DuckDB or into
+the PostgreSQL of that address.
 
 Everything is published to the embedded queue first. Timed is the rest of the way: receive, guard, archive with its
 fsyncs, acknowledge, load, commit.
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import nanoarrow
 
@@ -18,11 +20,11 @@ from bench.measure import Stopwatch
 from bench.records import START, TABLES, dataset, repeated
 from bench.up import make_project
 from catchment import pack
+from catchment.cli.parts import open_here
 from catchment.config import Project
 from catchment.load.service import LoadService
 from catchment.service import Stop
-from catchment.warehouses import Batch, Loaded
-from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses import Batch, Loaded, Warehouse
 
 PUBLISHED_AT_ONCE = 1_000
 PATIENCE_S = 1.0
@@ -30,23 +32,27 @@ PATIENCE_S = 1.0
 
 def main() -> None:
     """Load the bench's data and say how long it took."""
-    folder, form = Path(sys.argv[1]), sys.argv[2]
+    folder, form, *url = sys.argv[1:]
     data = dataset()
-    watch = load_everything(folder, data.packs() if form == "packs" else data.plain(), data.records)
+    project = make_project(Path(folder), *(f'[warehouse]\ntype = "postgres"\nurl = "{each}"\n' for each in url))
+    watch = load_everything(project, data.packs() if form == "packs" else data.plain(), data.records)
     watch.tell(data.records)
 
 
-class CountingWarehouse(DuckDBWarehouse):
+class CountingWarehouse:
     """Tells when so many rows are committed: asking for it again and again would be part of the time."""
 
-    def __init__(self, project: Project) -> None:
-        super().__init__(project.warehouse.config, project.warehouse.folder, [project.runtime / "archive"])
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
         self._counting = threading.Condition()
         self._inserted = 0
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         """As `Warehouse.load`."""
-        loaded = super().load(batches, past_ledger=past_ledger)
+        loaded = self._warehouse.load(batches, past_ledger=past_ledger)
         with self._counting:
             self._inserted += sum(each.inserted for each in loaded)
             self._counting.notify_all()
@@ -58,19 +64,20 @@ class CountingWarehouse(DuckDBWarehouse):
             return self._counting.wait_for(lambda: self._inserted >= rows, timeout_s)
 
 
-def load_everything(folder: Path, messages: Iterable[bytes], records: int) -> Stopwatch:
+def load_everything(project: Project, messages: Iterable[bytes], records: int) -> Stopwatch:
     """Publish the messages, then run the load service until all their records are committed: the time of that.
 
     The tables exist by then, as the ceiling's do: a first pack of each, of another hour, has made them.
     """
-    project = make_project(folder)
     made = _publish(project, first_packs())
     # As the warehouse process wires them, less its server and supervisor.
-    queue, archive, warehouse = project.queue.open(), project.archive.open(), CountingWarehouse(project)
-    _run_until_loaded(LoadService(queue, archive, warehouse, project.load), warehouse, made)
+    queue, archive, warehouse = project.queue.open(), project.archive.open(), CountingWarehouse(open_here(project))
+    _run_until_loaded(LoadService(queue, archive, cast(Warehouse, warehouse), project.load), warehouse, made)
 
     _publish(project, messages)
-    watch = _run_until_loaded(LoadService(queue, archive, warehouse, project.load), warehouse, made + records)
+    watch = _run_until_loaded(
+        LoadService(queue, archive, cast(Warehouse, warehouse), project.load), warehouse, made + records
+    )
     rows = sum(_number(warehouse, f"SELECT count(*) FROM {table}") for table in TABLES)
     assert rows == made + records, f"{rows} rows of {made + records}"
     warehouse.close()
@@ -111,7 +118,7 @@ def _publish(project: Project, messages: Iterable[bytes]) -> int:
     return records
 
 
-def _number(warehouse: DuckDBWarehouse, query: str) -> int:
+def _number(warehouse: CountingWarehouse, query: str) -> int:
     [(value,)] = nanoarrow.ArrayStream(warehouse.query(query)).iter_tuples()
     return int(value)
 

