@@ -12,8 +12,8 @@ import traceback
 from types import ModuleType
 
 NAMES = (
-    "load-duckdb", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect", "visible", "s3",
-    "ledger", "fill",
+    "load-duckdb", "load-postgres", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect",
+    "visible", "s3", "ledger", "fill",
 )  # fmt: skip
 """Each a module beside this one, `-` written `_`, with a docstring and `run() -> dict`."""
 

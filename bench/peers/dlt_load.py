@@ -1,9 +1,10 @@
-"""dlt loading the flat rows into DuckDB, tuned as its performance guide says; runs in its own environment.
+"""dlt loading the flat rows into DuckDB or PostgreSQL, tuned as its guide says; runs in its own environment.
 
 Parquet files instead of INSERTs, every worker that pays, pages of rows instead of rows, large buffers, types given
 as hints so that nothing is inferred, no nesting, no ids of its own, names taken as they are. It gets dicts, as a
 loader of messages does: dlt can also take Arrow tables that somebody else made of the JSON, most of the work.
-`python dlt_load.py DATA.json FOLDER`, where DATA.json maps tables to a file and its columns' types.
+PostgreSQL gets CSV by COPY instead.
+`python dlt_load.py DATA.json FOLDER [URL]`, where DATA.json maps tables to a file and its columns' types.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 PAGE_ROWS = 10_000
 SETTINGS = {
@@ -52,15 +54,26 @@ def main() -> None:
         )
         for table, found in tables.items()
     ]
-    warehouse = dlt.destinations.duckdb(str(folder / "dlt.duckdb"))
+    url = sys.argv[3] if len(sys.argv) > 3 else None
+    warehouse = (
+        dlt.destinations.postgres(_credentials(url)) if url else dlt.destinations.duckdb(str(folder / "dlt.duckdb"))
+    )
     pipeline = dlt.pipeline("bench", str(folder / "pipelines"), destination=warehouse, dataset_name="events")
     wall, cpu = time.perf_counter(), _cpu_s()
-    pipeline.run(resources, loader_file_format="parquet", write_disposition="append")
+    pipeline.run(resources, loader_file_format="csv" if url else "parquet", write_disposition="append")
     wall, cpu = time.perf_counter() - wall, _cpu_s() - cpu
     with pipeline.sql_client() as client:
         counts = [client.execute_sql(f'select count(*) from events."{table}"')[0][0] for table in tables]
     assert sum(counts) == sum(found["rows"] for found in tables.values()), counts
     print(json.dumps({"rows": sum(counts), "wall_s": wall, "cpu_s": cpu}))
+
+
+def _credentials(url: str) -> dict[str, str]:
+    """dlt wants host and password each by itself, also where there is none to give."""
+    found = urlsplit(url)
+    host = parse_qs(found.query).get("host", [found.hostname or ""])[0]
+    user, database = found.username or "", found.path[1:]
+    return {"host": host, "username": user, "password": found.password or "none", "database": database}
 
 
 def _pages(file: str, rows: int) -> Iterator[list[dict[str, Any]]]:

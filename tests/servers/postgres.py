@@ -1,4 +1,5 @@
-"""A PostgreSQL of the tests' own: initdb into a new folder, reached by a socket there, gone at the end."""
+"""A PostgreSQL of the tests' and benches' own: initdb into a new folder, reached by a socket there, gone at the
+end."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 _BINARIES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
-_SETTINGS = {
-    "listen_addresses": "",
+SETTINGS: Mapping[str, str] = {
     "fsync": "off",  # nobody pulls the plug: what it has written outlives it
     "max_connections": "60",
     "autovacuum": "off",
@@ -40,7 +41,7 @@ def binaries() -> Path | None:
 class PostgresServer:
     """One running server. PostgreSQL refuses to run as root: then it runs as a user that may do nothing else."""
 
-    def __init__(self, bin_folder: Path) -> None:
+    def __init__(self, bin_folder: Path, settings: Mapping[str, str] = SETTINGS) -> None:
         self._bin = bin_folder
         self._user = _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="catchment-pg-"))
@@ -48,9 +49,9 @@ class PostgresServer:
             shutil.chown(self.folder, self._user)
         self._numbers = itertools.count(1)
         self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
-        settings = {**_SETTINGS, "unix_socket_directories": str(self.folder)}
+        given = {"listen_addresses": "", "unix_socket_directories": str(self.folder), **settings}
         with (self.folder / "settings").open("w") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+            file.writelines(f"{name} = '{value}'\n" for name, value in given.items())
         with (Path(self._data) / "postgresql.conf").open("a") as file:
             file.write(f"include '{self.folder / 'settings'}'\n")
         self.start()
@@ -106,6 +107,10 @@ class PostgresServer:
         name = f"test_{next(self._numbers)}"
         self.ask(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop what `new_database` made."""
+        self.ask(f"DROP DATABASE {conninfo_to_dict(url)['dbname']} WITH (FORCE)")
 
     def emptied_database(self) -> str:
         """The address of the one that tests empty for each other: a fifth of the time that a new one takes."""

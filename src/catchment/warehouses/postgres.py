@@ -68,13 +68,15 @@ class PostgresWarehouse:
         if not batches:
             return []
         tables = sorted({batch.table for batch in batches})
+        writer = object()  # this load, to whom its unsettled changes belong
         with self._transaction() as connection:
             lock(connection, tables)
             stand = standing(connection, tables, self._shapes)
             ledger = Ledger(connection, (name for batch in batches for name in batch.names))
-            loaded = [self._load_one(connection, ledger, batch, stand, past_ledger) for batch in batches]
+            loaded = [self._load_one(connection, ledger, batch, stand, writer, past_ledger) for batch in batches]
             ledger.write()
-            _change_content(connection, loaded)
+            content = _change_content(connection, loaded)
+        self._staging.recent.settle({each.table for each in loaded if not each.skipped}, content, writer)
         for each in stand.values():
             self._remember(each.shape)
         self._new_rows.update({each.table: each.inserted for each in loaded})
@@ -86,6 +88,7 @@ class PostgresWarehouse:
         ledger: Ledger,
         batch: Batch,
         stand: dict[str, Standing],
+        writer: object,
         past_ledger: bool,
     ) -> Loaded:
         if batch.names and not past_ledger and ledger.has_all(batch.table, batch.names):
@@ -95,9 +98,10 @@ class PostgresWarehouse:
             self._remember(found.shape)
             raise SchemaChanged(batch.table)
         shape = change(connection, found.shape, batch.changes, self._config.grant_select_to)
-        # What the call's earlier batches made early, its later ones must find.
-        stand[batch.table] = here = Standing(shape, found.has_early or batch.early)
-        loaded = BatchLoad(connection, self._staging, here, batch, past_ledger=past_ledger).run()
+        here = Standing(shape, found.has_early, found.content)
+        loaded = BatchLoad(connection, self._staging, here, batch, writer, past_ledger=past_ledger).run()
+        # What it has made early, the call's later batches must find.
+        stand[batch.table] = Standing(shape, found.has_early or (batch.early and loaded.inserted > 0), found.content)
         ledger.add(batch, loaded)
         return loaded
 
@@ -225,11 +229,13 @@ class PostgresWarehouse:
             return connection.execute(statement, values).fetchall()
 
 
-def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> None:
-    """Give the tables that were loaded another version: one that they never had, since a count would come again in a
-    warehouse that was put back to its backup."""
+def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> str:
+    """Give the tables that were loaded another version, this one. They never had it, where a count would come again in
+    a warehouse that was put back to its backup."""
+    content = secrets.token_hex(8)
     changed = {each.table for each in loaded if not each.skipped}
     if any(each.dead for each in loaded):
         changed.add(DEAD_LETTERS)
     if changed:
-        connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), sorted(changed)])
+        connection.execute(sql.CONTENT_CHANGED, [content, sorted(changed)])
+    return content

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import msgspec
 
 from catchment.errors import Retry
@@ -25,6 +26,8 @@ FEW_ROWS = 64
 """Up to here prepared rows are copied from Python: staging them costs more. Rows as they lie are not: DuckDB's JSON
 reader finds what the guard does not see."""
 
+_MICROSECOND = timedelta(microseconds=1)
+
 ROWS_AN_ID = 8
 """Reading so many rows in a scan takes as long as looking one id up by the index."""
 
@@ -33,14 +36,24 @@ class BatchLoad:
     """One batch on its way into one table."""
 
     def __init__(
-        self, connection: Connection, staging: Staging, standing: Standing, batch: Batch, *, past_ledger: bool
+        self,
+        connection: Connection,
+        staging: Staging,
+        standing: Standing,
+        batch: Batch,
+        writer: object,
+        *,
+        past_ledger: bool,
     ) -> None:
+        """`writer` stands for the load that the batch is of."""
         self._connection = connection
         self._staging = staging
         self._shape = standing.shape
         self._has_early = standing.has_early
+        self._content = standing.content
         self._batch = batch
         self._batch_id = batch_id(batch.names[0]) if batch.names else None
+        self._writer = writer
         self._past_ledger = past_ledger
 
     def run(self) -> Loaded:
@@ -76,8 +89,9 @@ class BatchLoad:
             staged.drop()
 
     def _insert_new(self, staged: Staged) -> int:
-        staged.leave_out(self._known(staged.ids(), staged.count))
+        staged.leave_out(self._known_of(staged))
         self._copy(staged)
+        self._staging.recent.add_staged(self._staging.cursor(), self._shape.table, self._writer)
         if self._batch.early:
             self._point_at_early(staged.early())
         return staged.count
@@ -133,9 +147,39 @@ class BatchLoad:
                 meta = (record.received_at, record.id, record.source, self._batch_id, _text(record.rescued))
                 copying.write_row((*meta, *values))
         self._point_at_early([(r.source, r.id, r.received_at) for r in fresh if r.not_before > r.received_at])
+        self._remember([(r.id, r.received_at) for r in fresh])
         return len(fresh)
 
     # ---- searching --------------------------------------------------------------------
+
+    def _known_of(self, staged: Staged) -> list[Identity]:
+        """Which of the staged rows stand in the table, asked as little as may be."""
+        if self._past_ledger:
+            return self._known(staged.ids(), staged.count)
+        recent, cursor, table = self._staging.recent, self._staging.cursor(), self._shape.table
+        if recent.covers(cursor, table, self._content, self._batch.search_from, self._writer):
+            suspects = recent.suspects(cursor, table)
+            found = self._identities(sql.search_each(table), [suspects, self._batch.search_from]) if suspects else []
+            return found + (self._known_early(staged.ids()) if self._has_early else [])
+        if recent.wants(table):
+            self._begin_to_remember(cursor)
+            if recent.covers(cursor, table, self._content, self._batch.search_from, self._writer):
+                return self._known_early(staged.ids()) if self._has_early else []
+        return self._known(staged.ids(), staged.count)
+
+    def _remember(self, rows: Sequence[tuple[str, datetime]]) -> None:
+        self._staging.recent.add(self._staging.cursor(), self._shape.table, self._writer, rows)
+
+    def _begin_to_remember(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """From the search's beginning where the table has no later row, else from behind its latest."""
+        recent, table = self._staging.recent, self._shape.table
+        [(near,)] = self._connection.execute(sql.LATEST, [table]).fetchall()
+        since = self._batch.search_from if near is None else max(near, self._batch.search_from)
+        [(latest,)] = self._connection.execute(sql.rows_after(table), [since]).fetchall()
+        if latest is None and since == self._batch.search_from:
+            recent.begin(cursor, table, since, self._writer)
+        else:
+            recent.begin(cursor, table, max(since, latest or since) + _MICROSECOND, self._writer)
 
     def _known(self, ids: str | list[str], count: int) -> list[Identity]:
         """Which rows with these ids stand in the table, as (source, id)."""
@@ -147,9 +191,12 @@ class BatchLoad:
             self._connection.execute("SET LOCAL enable_nestloop = on")
         else:
             found += self._identities(sql.search_each(table), [ids, since])
-        if self._has_early:
-            found += self._identities(sql.search_early(table, exact=self._past_ledger), [table, ids])
-        return found
+        return found + (self._known_early(ids) if self._has_early else [])
+
+    def _known_early(self, ids: str | list[str]) -> list[Identity]:
+        """Those of fast clocks."""
+        table = self._shape.table
+        return self._identities(sql.search_early(table, exact=self._past_ledger), [table, ids])
 
     def _is_short(self, count: int) -> bool:
         """Whether the rows since `search_from` are read faster than `count` ids are looked up, as far as the ledger

@@ -38,8 +38,10 @@ class Standing:
     """A table as it stands in this transaction."""
 
     shape: Shape
-    has_early: bool
+    has_early: bool = False
     """Whether `catchment.early` points at rows of it."""
+    content: str = ""
+    """The version of its content, as others left it."""
 
 
 def make_own_tables(connection: Connection) -> None:
@@ -76,16 +78,16 @@ def lock(connection: Connection, of: Iterable[str]) -> None:
 def standing(connection: Connection, tables: Sequence[str], known: Mapping[str, Shape]) -> dict[str, Standing]:
     """Tables as they are now. The columns of a shape that is `known` at its present version are not read again."""
     found = {table: rest for table, *rest in connection.execute(sql.TABLES, [list(tables)]).fetchall()}
-    changed = [table for table, (version, _, _) in found.items() if _version(known, table) != version]
+    changed = [table for table, (version, *_) in found.items() if _version(known, table) != version]
     columns = _columns(connection, changed)
-    stand = {table: Standing(Shape(table), has_early=False) for table in tables}
-    for table, (version, key, has_early) in found.items():
+    stand = {table: Standing(Shape(table)) for table in tables}
+    for table, (version, key, content, has_early) in found.items():
         shape = (
             Shape(table, version, _OWN_COLUMNS.get(table) or tuple(columns[table]), tuple(key or ()))
             if table in changed
             else known[table]
         )
-        stand[table] = Standing(shape, has_early)
+        stand[table] = Standing(shape, has_early, content)
     return stand
 
 

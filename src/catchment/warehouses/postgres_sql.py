@@ -100,13 +100,14 @@ def lock_key(of: str) -> int:
 LOCK = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS n (number)"
 
 TABLES = """
-SELECT t.table_name, t.shape_version, t.key_fields,
+SELECT t.table_name, t.shape_version, t.key_fields, t.content,
     EXISTS (SELECT 1 FROM catchment.early e WHERE e.table_name = t.table_name)
 FROM catchment.tables t
 WHERE t.table_name = ANY (%s)
     AND to_regclass(format('%%I.%%I', split_part(t.table_name, '.', 1), split_part(t.table_name, '.', 2))) IS NOT NULL
 """
-"""Of these tables, those that are there: their shape's version, key, and whether `early` has rows of them."""
+"""Of these tables, those that are there: their shape's version, key, content's version, and whether `early` has rows
+of them."""
 
 COLUMNS = (
     "SELECT table_name, field, column_name, type FROM catchment.columns WHERE table_name = ANY (%s) ORDER BY place"
@@ -126,6 +127,15 @@ ROWS_SINCE = (
     "SELECT coalesce(sum(records), 0)::bigint FROM catchment.ledger WHERE table_name = %s AND last_received_at >= %s"
 )
 """About how many rows a search would have to read; what the ledger has forgotten does not matter for that."""
+
+
+LATEST = "SELECT max(last_received_at) FROM catchment.ledger WHERE table_name = %s"
+"""About the time of a table's latest row."""
+
+
+def rows_after(table: str) -> str:
+    """The time of the latest row after a time; null where there is none. The index of times serves it."""
+    return f"SELECT max(_received_at) FROM {table_name(table)} WHERE _received_at >= %s"
 
 
 def create_table(shape: Shape) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import duckdb
 from catchment.errors import CatchmentError, Malformed, Retry, StorageError
 from catchment.warehouses import Rows
 from catchment.warehouses import postgres_sql as sql
+from catchment.warehouses.postgres_recent import Recent
 from catchment.warehouses.quoting import name
 from catchment.warehouses.record_files import NEW, read_files, strict_moment, value
 from catchment.warehouses.shape import Column, Shape
@@ -45,6 +46,7 @@ class Staging:
         """Files lie under `folder`, apart from those of other processes. Raises `StorageError`."""
         self._folder = folder
         self._place = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.recent = Recent()
         self._lock = threading.Lock()
         self._local = threading.local()
         self._connection: duckdb.DuckDBPyConnection | None = None
