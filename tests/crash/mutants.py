@@ -22,6 +22,7 @@ _ORDER = "tests/crash/test_order.py"
 _LIMITS = "tests/load/test_limits.py"
 _CONFORMANCE = "tests/warehouses/test_duckdb.py"
 _FILL = "tests/load/test_fill.py"
+_POSTGRES = "tests/warehouses/test_postgres.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -69,7 +70,8 @@ MUTANTS = (
             (
                 "warehouses/duckdb_load.py",
                 "fresh = [record for identity, record in earliest.items() if identity not in known]",
-                "fresh = [record for record in decoder.decode_lines(rows.data)\n"
+                "from catchment.warehouses.prepared_rows import decode_lines\n"
+                "    fresh = [record for record in decode_lines(rows.data)\n"
                 "             if (record.source, record.id) not in known]",
             ),
         ),
@@ -262,6 +264,76 @@ MUTANTS = (
         "filling, of two values none",
         (("warehouses/duckdb_fill.py", "    if doubled:\n        left += _settle(cursor, fill)\n", ""),),
         (f"{_FILL}::test_of_two_values_for_one_row_none_is_taken",),
+    ),
+    Mutant(
+        "search, in PostgreSQL",
+        (
+            (
+                "warehouses/postgres_load.py",
+                "staged.leave_out(self._known_of(staged))",
+                "self._known_of(staged)",
+            ),
+        ),
+        (
+            f"{_POSTGRES}::TestPostgres::test_the_same_records_in_another_batch_are_not_new[300]",
+            f"{_POSTGRES}::test_what_another_process_has_loaded_meanwhile_is_not_new[100]",
+        ),
+    ),
+    Mutant(
+        "search for few rows, in PostgreSQL",
+        (("warehouses/postgres_load.py", "if identity not in known]", "]"),),
+        (f"{_POSTGRES}::TestPostgres::test_the_same_records_in_another_batch_are_not_new[3]",),
+    ),
+    Mutant(
+        "whose memory it is, in PostgreSQL",
+        (
+            (
+                "warehouses/postgres_recent.py",
+                "if known.content == content or (known.content is None and known.writer is writer):",
+                "if True:",
+            ),
+        ),
+        (
+            f"{_POSTGRES}::test_what_another_process_has_loaded_meanwhile_is_not_new[100]",
+            f"{_POSTGRES}::test_after_a_load_whose_end_nobody_knows_what_is_there_is_looked_up[True]",
+            f"{_POSTGRES}::test_after_a_load_whose_end_nobody_knows_what_is_there_is_looked_up[False]",
+        ),
+    ),
+    Mutant(
+        "what a memory does not reach back to, in PostgreSQL",
+        (("warehouses/postgres_recent.py", "return known.since <= since", "return True"),),
+        (f"{_POSTGRES}::test_a_memory_reaches_back_to_its_beginning_alone",),
+    ),
+    Mutant(
+        "uniqueness in the batch, in PostgreSQL",
+        (("warehouses/postgres_staging.py", "        elif not distinct:", "        elif False:"),),
+        (f"{_POSTGRES}::TestPostgres::test_copies_within_a_batch_are_one_row_and_the_earliest_wins[300]",),
+    ),
+    Mutant(
+        "early, in PostgreSQL",
+        (("warehouses/postgres_load.py", "            self._point_at_early(staged.early())", "            pass"),),
+        (f"{_POSTGRES}::TestPostgres::test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound[200]",),
+    ),
+    Mutant(
+        "table lock, in PostgreSQL",
+        (
+            (
+                "warehouses/postgres.py",
+                "lock(connection, {*tables, *(entry.table for batch in batches for entry in batch.entries)})",
+                "pass",
+            ),
+        ),
+        (f"{_POSTGRES}::TestPostgres::test_many_threads_load_the_same_records_once",),
+    ),
+    Mutant(
+        "repeated guard, in PostgreSQL",
+        (("warehouses/postgres.py", "if found.shape.version != batch.shape_version:", "if False:"),),
+        (f"{_POSTGRES}::test_what_another_process_changed_is_guarded_again",),
+    ),
+    Mutant(
+        "tombstone, in PostgreSQL",
+        (("warehouses/postgres_sql.py", "WHERE t.key = n.key AND", "WHERE false AND t.key = n.key AND"),),
+        (f"{_POSTGRES}::TestPostgres::test_a_delete_outlives_its_row",),
     ),
 )
 

@@ -219,6 +219,16 @@ def test_after_a_load_whose_end_nobody_knows_what_is_there_is_looked_up(
     assert count_rows(warehouse) == 300
 
 
+def test_a_memory_reaches_back_to_its_beginning_alone(warehouse: PostgresWarehouse, other: PostgresWarehouse) -> None:
+    """What stood there when it began is looked up."""
+    hour = timedelta(hours=1)
+    load(other, [row(str(at), at=60) for at in range(100)], add(), name="a")
+    load(warehouse, [row(str(at), at=7200) for at in range(100, 200)], search_from=T0 + hour, name="b")
+    again = [row(str(at), at=7200) for at in range(200)]
+    [loaded] = load(warehouse, again, search_from=T0, name="c")
+    assert loaded.inserted == 0
+
+
 def test_a_long_memory_is_shortened(warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is forgotten is looked up."""
     monkeypatch.setattr("catchment.warehouses.postgres_recent.MAX_IDS", 250)

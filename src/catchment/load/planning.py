@@ -12,7 +12,7 @@ from catchment.load.notes import note
 from catchment.load.stamped import Origin, Stamped
 from catchment.load.values import wanted, wants_widening
 from catchment.warehouses import SchemaChange
-from catchment.warehouses.shape import AddColumn, Change, Column, SetKey, Shape, Widen
+from catchment.warehouses.shape import MOST_COLUMNS, AddColumn, Change, Column, SetKey, Shape, Widen
 
 Read = tuple[Origin, Stamped]
 
@@ -97,7 +97,8 @@ def _plan(
         if kind is None:
             continue
         declared = contract.columns.get(name)
-        if len(taken) >= contract.max_columns and declared is None and not (key or shape.key):
+        is_full = len(taken) >= contract.max_columns and declared is None and not (key or shape.key)
+        if is_full or len(taken) >= MOST_COLUMNS:
             no_room.add(name)
             continue
         column = Column(name, column_name(declared.rename if declared and declared.rename else name, taken), kind)

@@ -8,44 +8,26 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import msgspec
 
 from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.prepared_rows import PreparedRow, earliest_of
 from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.record_files import read_files
-from catchment.warehouses.shape import ColumnType, Moment, Shape, batch_id
+from catchment.warehouses.shape import Shape, batch_id
 
 FEW_ROWS = 64
 FEW_VALUES = 4_000
 """Up to here prepared rows go in as parameters rather than as a file, which costs 3 ms. Rows as they lie do not:
 DuckDB's JSON reader finds what the guard does not see."""
-
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _Prepared(msgspec.Struct, gc=False):
-    """A prepared line, its values raw: for a few rows of a table a type of its own costs more than it saves."""
-
-    id: str
-    received_at: Moment
-    not_before: Moment
-    source: str
-    data: dict[str, msgspec.Raw]
-    rescued: msgspec.Raw = _NULL
-
-
-_decode_lines = msgspec.json.Decoder(_Prepared).decode_lines
 
 
 def load_batch(
@@ -136,11 +118,7 @@ def _insert_few(
 ) -> int:
     """Search first, then insert, each as one statement with parameters."""
     assert isinstance(rows.data, bytes)
-    earliest: dict[tuple[str, str], _Prepared] = {}
-    for record in _decode_lines(rows.data):
-        copy = earliest.setdefault((record.source, record.id), record)
-        if record.received_at < copy.received_at:
-            earliest[record.source, record.id] = record
+    earliest = earliest_of(rows.data)
     known = _known(cursor, shape, batch, list(earliest), shape.table in tables_with_early, past_ledger)
     fresh = [record for identity, record in earliest.items() if identity not in known]
     if not fresh:
@@ -157,7 +135,7 @@ def _insert_few(
 
 
 def _insert_values(
-    cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Sequence[_Prepared], batch: str | None
+    cursor: duckdb.DuckDBPyConnection, shape: Shape, records: Sequence[PreparedRow], batch: str | None
 ) -> None:
     """One statement for all; columns that are null in every row are left out, since each costs."""
     columns: dict[str, Sequence[Any]] = {
@@ -165,14 +143,12 @@ def _insert_values(
         "_received_at": [record.received_at for record in records],
         "_source": [record.source for record in records],
         "_batch": [batch] * len(records),
-        "_rescued": [_json(record.rescued) for record in records],
+        "_rescued": [record.rescued_text() for record in records],
     }
     there = {name for record in records for name in record.data}
     for column in shape.columns:
         if column.name in there:
-            read = _READ[column.type]
-            raws = (record.data.get(column.name, _NULL) for record in records)
-            columns[column.name] = [None if bytes(raw) == b"null" else read(raw) for raw in raws]
+            columns[column.name] = [record.value(column.name, column.type) for record in records]
     used = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     row = f"({', '.join('?' * len(used))}, now())"
     cursor.execute(
@@ -210,22 +186,6 @@ def _known(
             [shape.table, *values],
         ).fetchall()
     return set(found)
-
-
-def _json(raw: msgspec.Raw) -> str | None:
-    """JSON text for a JSON column: null there is SQL's NULL."""
-    text = bytes(raw).decode()
-    return None if text == "null" else text
-
-
-_READ: Mapping[ColumnType, Callable[[msgspec.Raw], Any]] = {
-    "boolean": msgspec.json.Decoder(bool).decode,
-    "bigint": msgspec.json.Decoder(int).decode,
-    "double": msgspec.json.Decoder(float).decode,
-    "timestamptz": msgspec.json.Decoder(datetime).decode,
-    "varchar": msgspec.json.Decoder(str).decode,
-    "json": _json,
-}
 
 
 def _bury(cursor: duckdb.DuckDBPyConnection, dead: Sequence[DeadLetter], batch: str | None) -> int:

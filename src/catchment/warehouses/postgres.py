@@ -13,7 +13,7 @@ from typing import Any
 
 from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
-from catchment.warehouses import ArrowStream, Batch, Halt, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.postgres_config import PostgresConfig
 from catchment.warehouses.postgres_connections import Connection, Connections
@@ -23,6 +23,7 @@ from catchment.warehouses.postgres_load import BatchLoad
 from catchment.warehouses.postgres_query import run_query
 from catchment.warehouses.postgres_shapes import Standing, change, lock, make_own_tables, standing
 from catchment.warehouses.postgres_staging import Staging
+from catchment.warehouses.postgres_views import make_view
 from catchment.warehouses.quoting import table_name
 from catchment.warehouses.shape import Shape, batch_id
 
@@ -64,15 +65,19 @@ class PostgresWarehouse:
             self._remember(found)
         return found
 
+    def reads(self, url: str) -> bool:
+        """See `Warehouse.reads`: files on this machine's disk."""
+        return "://" not in url
+
     def load(self, batches: Sequence[Batch], *, past_ledger: bool = False) -> list[Loaded]:
         if not batches:
             return []
         tables = sorted({batch.table for batch in batches})
         writer = object()  # this load, to whom its unsettled changes belong
         with self._transaction() as connection:
-            lock(connection, tables)
+            lock(connection, {*tables, *(entry.table for batch in batches for entry in batch.entries)})
             stand = standing(connection, tables, self._shapes)
-            ledger = Ledger(connection, (name for batch in batches for name in batch.names))
+            ledger = Ledger(connection, (name for batch in batches for name in batch.files))
             loaded = [self._load_one(connection, ledger, batch, stand, writer, past_ledger) for batch in batches]
             ledger.write()
             content = _change_content(connection, loaded)
@@ -91,8 +96,8 @@ class PostgresWarehouse:
         writer: object,
         past_ledger: bool,
     ) -> Loaded:
-        if batch.names and not past_ledger and ledger.has_all(batch.table, batch.names):
-            return Loaded(batch.names, batch.table, 0, 0, 0, skipped=True)
+        if not past_ledger and ledger.has(batch):
+            return Loaded(batch.files, batch.table, 0, 0, 0, skipped=True)
         found = stand[batch.table]
         if found.shape.version != batch.shape_version:
             self._remember(found.shape)
@@ -111,6 +116,18 @@ class PostgresWarehouse:
             self._shapes[shape.table] = shape
         else:
             self._shapes.pop(shape.table, None)
+
+    def tables(self, schema: str) -> Sequence[str]:
+        return [table for (table,) in self._fetch(sql.TABLES_OF, [schema])]
+
+    def latest_view(self, view: LatestView) -> bool:
+        with self._transaction() as connection:
+            lock(connection, [view.view, view.table])
+            stand = standing(connection, [view.view, view.table], self._shapes)
+            if stand[view.view].shape.version > 0:
+                return False
+            make_view(connection, view, stand[view.table].shape, self._config.grant_select_to)
+        return True
 
     # ---- the ledger -------------------------------------------------------------------
 

@@ -26,17 +26,24 @@ class Ledger:
         """Whether it has this table's batch of every one of these files."""
         return all((name, table) in self._known for name in names)
 
+    def has(self, batch: Batch) -> bool:
+        """Whether it has all that the batch accounts for; of one that accounts for nothing it has not."""
+        entered = [(name, batch.table) for name in batch.names] + [(each.name, each.table) for each in batch.entries]
+        return bool(entered) and all(each in self._known for each in entered)
+
     def add(self, batch: Batch, loaded: Loaded) -> None:
         """Enter the files of a batch that it lacks: of several loaded together it may have some. The counts stand
         with the first, the others were loaded with it."""
-        lacking = [name for name in batch.names if (name, batch.table) not in self._known]
         span = (batch.first_received_at, batch.last_received_at)
-        for place, name in enumerate(lacking):
-            records, *counts = (
-                (0, 0, 0, 0) if place else (batch.record_count, loaded.inserted, loaded.duplicates, loaded.dead)
-            )
-            self._entries.append((name, batch_id(name), batch.table, records, counts[0], counts[1], counts[2], *span))
-            self._known.add((name, batch.table))
+        own = [name for name in batch.names if (name, batch.table) not in self._known]
+        others = [each for each in batch.entries if (each.name, each.table) not in self._known]
+        lacking = [(name, batch.table, 0 if place else batch.record_count, *span) for place, name in enumerate(own)]
+        lacking += [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in others]
+        counts = (loaded.inserted, loaded.duplicates, loaded.dead)
+        for name, table, records, first, last in lacking:
+            self._entries.append((name, batch_id(name), table, records, *counts, first, last))
+            self._known.add((name, table))
+            counts = (0, 0, 0)
 
     def write(self) -> None:
         """Insert what was added."""

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
-import msgspec
 
 from catchment.errors import Retry
 from catchment.record import DEAD_LETTERS
@@ -20,7 +19,8 @@ from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_shapes import Standing
 from catchment.warehouses.postgres_staging import CSV, Identity, Staged, Staging
-from catchment.warehouses.shape import batch_id, record_type
+from catchment.warehouses.prepared_rows import earliest_of
+from catchment.warehouses.shape import batch_id
 
 FEW_ROWS = 64
 """Up to here prepared rows are copied from Python: staging them costs more. Rows as they lie are not: DuckDB's JSON
@@ -52,7 +52,7 @@ class BatchLoad:
         self._has_early = standing.has_early
         self._content = standing.content
         self._batch = batch
-        self._batch_id = batch_id(batch.names[0]) if batch.names else None
+        self._batch_id = batch_id(batch.files[0]) if batch.files else None
         self._writer = writer
         self._past_ledger = past_ledger
 
@@ -69,7 +69,7 @@ class BatchLoad:
                 inserted += self._insert_staged(rows)
         dead = bury(self._connection, batch.dead, self._batch_id)
         duplicates = batch.record_count - len(batch.dead) - inserted
-        return Loaded(batch.names, batch.table, inserted, duplicates, dead, skipped=False)
+        return Loaded(batch.files, batch.table, inserted, duplicates, dead, skipped=False)
 
     # ---- many rows --------------------------------------------------------------------
 
@@ -131,21 +131,15 @@ class BatchLoad:
     # ---- few rows ---------------------------------------------------------------------
 
     def _insert_few(self, lines: bytes) -> int:
-        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type(self._shape, prepared=True, loose=True))
-        earliest: dict[Identity, Any] = {}
-        for record in decoder.decode_lines(lines):
-            copy = earliest.setdefault((record.source, record.id), record)
-            if record.received_at < copy.received_at:
-                earliest[record.source, record.id] = record
+        earliest = earliest_of(lines)
         known = set(self._known([identity for _, identity in earliest], len(earliest)))
-        fresh = [record for identity, record in earliest.items() if identity not in known]
+        fresh = [row for identity, row in earliest.items() if identity not in known]
         if not fresh:
             return 0
         with self._connection.cursor().copy(sql.copy_into(self._shape)) as copying:
-            for record in fresh:
-                values = (_text(each) for each in msgspec.structs.astuple(record.data))
-                meta = (record.received_at, record.id, record.source, self._batch_id, _text(record.rescued))
-                copying.write_row((*meta, *values))
+            for row in fresh:
+                meta = (row.received_at, row.id, row.source, self._batch_id, row.rescued_text())
+                copying.write_row((*meta, *(row.value(column.name, column.type) for column in self._shape.columns)))
         self._point_at_early([(r.source, r.id, r.received_at) for r in fresh if r.not_before > r.received_at])
         self._remember([(r.id, r.received_at) for r in fresh])
         return len(fresh)
@@ -215,14 +209,6 @@ class BatchLoad:
         if early:
             with self._connection.cursor() as cursor:
                 cursor.executemany("INSERT INTO catchment.early VALUES (%s, %s, %s, %s)", early)
-
-
-def _text(value: Any) -> Any:
-    """JSON as its text: null there is SQL's NULL."""
-    if not isinstance(value, msgspec.Raw):
-        return value
-    text = bytes(value).decode()
-    return None if text == "null" else text
 
 
 def bury(connection: Connection, dead: Sequence[DeadLetter], batch: str | None) -> int:

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 
@@ -136,22 +137,35 @@ def _create(connection: Connection, shape: Shape, grant_select_to: Sequence[str]
     schema = shape.table.partition(".")[0]
     if schema.startswith("pg_") or schema == "information_schema":
         raise Malformed("not-loadable", f"PostgreSQL keeps the schema {schema} for itself")
-    roles = _roles(connection, grant_select_to)
     [(exists,)] = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [name(schema)]).fetchall()
     if not exists:
         lock(connection, [sql.SCHEMA_LOCK])  # others make tables of this schema as well
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+    drop_views(connection, "view_name", shape.table)  # a table takes the place of a view of ours
     for statement in sql.create_table(shape):
         connection.execute(statement)
-    for role in roles:
-        connection.execute(f"GRANT USAGE ON SCHEMA {name(schema)} TO {name(role)}")
-        connection.execute(f"GRANT SELECT ON {table_name(shape.table)} TO {name(role)}")
+    grant_select(connection, shape.table, grant_select_to)
     # A table that somebody dropped begins anew.
     connection.execute("DELETE FROM catchment.columns WHERE table_name = %s", [shape.table])
     connection.execute(
         "INSERT INTO catchment.tables VALUES (%s, %s, '', NULL) ON CONFLICT DO NOTHING", [shape.table, shape.version]
     )
     _remember(connection, shape.table, shape.columns)
+
+
+def grant_select(connection: Connection, relation: str, roles: Sequence[str]) -> None:
+    """Let these roles read a table or view."""
+    for role in _roles(connection, roles):
+        connection.execute(f"GRANT USAGE ON SCHEMA {name(relation.partition('.')[0])} TO {name(role)}")
+        connection.execute(f"GRANT SELECT ON {table_name(relation)} TO {name(role)}")
+
+
+def drop_views(connection: Connection, by: Literal["view_name", "table_name"], relation: str) -> None:
+    """Drop the views that we have made: the one of that name, or those of that table, whose columns they would hold
+    on to."""
+    found = connection.execute(f"DELETE FROM catchment.views WHERE {by} = %s RETURNING view_name", [relation])
+    for (view,) in found.fetchall():
+        connection.execute(f"DROP VIEW IF EXISTS {table_name(view)}")
 
 
 def _roles(connection: Connection, wanted: Sequence[str]) -> list[str]:
@@ -188,8 +202,10 @@ def _widen(connection: Connection, table: str, column: str) -> None:
     if beyond:
         raise CannotWiden(table, column)
     try:
+        drop_views(connection, "table_name", table)
         connection.execute(sql.widen(table, column))
-    except psycopg.errors.FeatureNotSupported:  # a view uses the column: the fraction is rescued for good
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.DependentObjectsStillExist):
+        # Somebody's view uses the column: the fraction is rescued for good.
         _log.warning("a column cannot become double precision, since views use it", table=table, column=column)
         raise CannotWiden(table, column) from None
     connection.execute(

@@ -48,6 +48,10 @@ CREATE TABLE IF NOT EXISTS catchment.columns (
     column_name text NOT NULL, type text NOT NULL
 );
 CREATE INDEX IF NOT EXISTS columns_by_table ON catchment.columns (table_name);
+-- The views that we have made, which must not be in the way of their tables' columns.
+CREATE TABLE IF NOT EXISTS catchment.views (
+    view_name text COLLATE "C" PRIMARY KEY, table_name text COLLATE "C" NOT NULL
+);
 -- Tables whose loading stopped because too much of them was rejected.
 CREATE TABLE IF NOT EXISTS catchment.halts (
     table_name text COLLATE "C" NOT NULL, since timestamptz NOT NULL, reason text NOT NULL, resumed_at timestamptz
@@ -108,6 +112,13 @@ WHERE t.table_name = ANY (%s)
 """
 """Of these tables, those that are there: their shape's version, key, content's version, and whether `early` has rows
 of them."""
+
+TABLES_OF = """
+SELECT t.table_name FROM catchment.tables t
+WHERE split_part(t.table_name, '.', 1) = %s
+    AND to_regclass(format('%%I.%%I', split_part(t.table_name, '.', 1), split_part(t.table_name, '.', 2))) IS NOT NULL
+"""
+"""The loaded tables of a schema."""
 
 COLUMNS = (
     "SELECT table_name, field, column_name, type FROM catchment.columns WHERE table_name = ANY (%s) ORDER BY place"

@@ -16,6 +16,9 @@ ColumnType = Literal["boolean", "bigint", "double", "timestamptz", "varchar", "j
 METADATA = ("_id", "_received_at", "_source", "_batch", "_loaded_at", "_rescued", "_version", "_key")
 """Columns of ours; `_version` and `_key` (the key's values as canonical JSON text) only in keyed tables."""
 
+MOST_COLUMNS = 1_590
+"""PostgreSQL and Redshift end at 1,600 columns, ours included; dropped ones count as well."""
+
 RESERVED = frozenset({*METADATA, "ctid", "cmax", "cmin", "oid", "tableoid", "xmax", "xmin"})
 """Names that no field's column gets: ours, and those that every table of PostgreSQL has. The same for every
 warehouse, so that a project's SQL can move from one to another."""
