@@ -281,8 +281,14 @@ MUTANTS = (
     ),
     Mutant(
         "search for few rows, in PostgreSQL",
-        (("warehouses/postgres_load.py", "if identity not in known]", "]"),),
-        (f"{_POSTGRES}::TestPostgres::test_the_same_records_in_another_batch_are_not_new[3]",),
+        (
+            (
+                "warehouses/postgres_load.py",
+                "fresh = [row for identity, row in earliest.items() if identity not in known]",
+                "fresh = list(earliest.values())",
+            ),
+        ),
+        (f"{_POSTGRES}::test_few_prepared_rows_are_searched_and_remembered",),
     ),
     Mutant(
         "whose memory it is, in PostgreSQL",
@@ -323,7 +329,10 @@ MUTANTS = (
                 "pass",
             ),
         ),
-        (f"{_POSTGRES}::TestPostgres::test_many_threads_load_the_same_records_once",),
+        (
+            f"{_POSTGRES}::test_of_two_loads_that_overlap_the_second_waits[3]",
+            f"{_POSTGRES}::test_of_two_loads_that_overlap_the_second_waits[100]",
+        ),
     ),
     Mutant(
         "repeated guard, in PostgreSQL",

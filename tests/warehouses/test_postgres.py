@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -17,10 +18,12 @@ from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, Stora
 from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
+from catchment.warehouses import Loaded, Rows
 from catchment.warehouses.postgres import PostgresWarehouse
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_load import BatchLoad
 from catchment.warehouses.shape import Column, Widen
+from tests.crash.running import until
 from tests.servers.postgres import PostgresServer
 
 
@@ -60,6 +63,29 @@ def test_few_ids_are_looked_up_in_a_large_table_and_a_short_one_is_read(warehous
     [loaded] = load(warehouse, many, name="read")
     assert loaded.inserted == 3_000 - 2_100
     assert count_rows(warehouse) == 3_000
+
+
+def prepared(warehouse: PostgresWarehouse, lines: list[bytes], name: str, **other: Any) -> Loaded:
+    """Load few prepared rows, which are copied from Python."""
+    given = (Rows(b"".join(lines), len(lines), prepared=True),)
+    known = warehouse.shape(TABLE).version
+    made = batch([], rows=given, record_count=len(lines), shape_version=known, name=name, **other)
+    return warehouse.load([made])[0]
+
+
+def test_few_prepared_rows_are_searched_and_remembered(warehouse: PostgresWarehouse, other: PostgresWarehouse) -> None:
+    lines = [row(str(at), at=9 - at) for at in range(9)]
+    assert prepared(warehouse, [*lines[:3], row("0", at=0), row("0", at=20)], "a", changes=add()).inserted == 3
+    assert prepared(warehouse, lines[:5], "b").inserted == 2
+    assert load(warehouse, [*lines[:6], *(row(f"more{at}") for at in range(100))], name="c")[0].inserted == 101
+    assert prepared(other, lines[:7], "d").inserted == 1
+    assert prepared(warehouse, lines[:8], "e").inserted == 1
+    assert load(warehouse, lines, name="f")[0].inserted == 1
+    assert rows(warehouse, f"SELECT _received_at FROM {TABLE} WHERE _id = '0'") == [(T0,)]
+    hour = timedelta(hours=1)
+    fast = [row("fast", not_before=T0 + hour)]
+    assert prepared(warehouse, fast, "g").inserted == 1
+    assert prepared(warehouse, [row("fast", at=7200)], "h", search_from=T0 + hour).inserted == 0
 
 
 HARD = [
@@ -192,6 +218,43 @@ def test_what_another_process_has_loaded_meanwhile_is_not_new(
     [loaded] = load(warehouse, lines, name="g")
     assert loaded.inserted == 0
     assert count_rows(warehouse) == 5 * count
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_of_two_loads_that_overlap_the_second_waits(
+    warehouse: PostgresWarehouse, other: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    load(warehouse, [row("first")], add())
+    known = warehouse.shape(TABLE).version
+    lines = [row(str(at)) for at in range(count)]
+    is_at_commit, may_commit = threading.Event(), threading.Event()
+
+    def commit(connection: Connection) -> None:
+        if threading.current_thread().name == "first":
+            is_at_commit.set()
+            assert may_commit.wait(20)
+        connection.commit()
+
+    monkeypatch.setattr("catchment.warehouses.postgres_connections.commit", commit)
+    first, second = (
+        threading.Thread(
+            name=name,
+            target=lambda by=by, name=name: by.load([batch(lines, shape_version=known, name=name)]),
+        )
+        for name, by in (("first", warehouse), ("second", other))
+    )
+    first.start()
+    assert is_at_commit.wait(20)
+    second.start()
+    until(lambda: not second.is_alive() or _waits_for_a_lock(warehouse), "the second to wait, or to be through")
+    may_commit.set()
+    first.join()
+    second.join()
+    assert count_rows(warehouse) == count + 1
+
+
+def _waits_for_a_lock(warehouse: PostgresWarehouse) -> bool:
+    return bool(rows(warehouse, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"))
 
 
 @pytest.mark.parametrize("committed", [True, False])
