@@ -1,7 +1,8 @@
 """PostgreSQL's results, as its protocol has them in text, as Arrow.
 
 What Arrow has no type for is text as PostgreSQL writes it: arrays, ranges, intervals, uuids, enums. A `numeric`
-without a scale (a sum of integers, an average) gets the scale that its first rows need.
+without a scale (a sum of integers, an average) gets the scale that its first rows need: a small result its own, and
+a large one integers, or as many digits as leave room for 64 bits before the point.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from catchment.warehouses.ipc import JSON
 
 DIGITS = 38
 """Of Arrow's decimal of 128 bits."""
-MORE_SCALE = 9
-"""The least scale of a `numeric` without one in a result of many rows, of which the first may be whole by chance."""
+MORE_SCALE = 19
+"""The least scale of fractions in a result of many rows, of which later ones may have more digits than the first."""
 
 Cell = bytes | None
 
@@ -69,7 +70,7 @@ def _scale(field: Field, cells: Sequence[Cell], *, more: bool) -> int:
     if field.modifier >= 0:
         return (field.modifier - 4) & 0x7FF
     seen = max((len(cell.partition(b".")[2]) for cell in cells if cell is not None), default=0)
-    return min(max(seen, MORE_SCALE) if more else seen, DIGITS)
+    return min(max(seen, MORE_SCALE) if more and seen else seen, DIGITS)
 
 
 def schema(fields: Sequence[Field]) -> Any:
@@ -118,8 +119,8 @@ def _column(column_schema: Any, field: Field, cells: Sequence[Cell]) -> CArray:
         buffers = _buffers(field, cells)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"column {field.name} holds a value that Arrow's type for it cannot say (infinity, NaN, too many digits, "
-            "or a time before the year 1 or after 9999)",
+            f"column {field.name} holds a value that Arrow's type for it cannot say (infinity, NaN, more digits than "
+            "the rows before it, or a time before the year 1 or after 9999)",
             f"CAST it: {field.name}::text",
         ) from None
     return nanoarrow.c_array_from_buffers(column_schema, len(cells), [_validity(cells), *buffers])
@@ -166,7 +167,9 @@ def _decimal(cell: Cell, scale: int) -> bytes:
         return bytes(16)
     whole, _, fraction = cell.partition(b".")
     if len(fraction) > scale:
-        raise ValueError
+        fraction = fraction.rstrip(b"0")
+        if len(fraction) > scale:
+            raise ValueError
     number = int(whole + fraction.ljust(scale, b"0"))
     if abs(number) >= 10**DIGITS:
         raise OverflowError

@@ -19,7 +19,10 @@ def translated(error: psycopg.Error) -> CatchmentError:
     """What the error asks for."""
     state = error.sqlstate or ""
     said = first_line(error)
-    if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if not state and isinstance(error, psycopg.DataError):
+        return Malformed("not-loadable", said)
+    if not state and not isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError):
+        # Nothing that the server has said: the connection is gone, or never came about.
         return WarehouseDown(f"PostgreSQL cannot be reached: {said}", "catchment doctor")
     if state.startswith(("28", "3D")):
         return WarehouseDown(f"PostgreSQL refuses the connection: {said}", "see `url` of [warehouse]")
