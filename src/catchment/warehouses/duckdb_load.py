@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 
 from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from catchment.errors import CatchmentError, Malformed, Retry, StorageError, WarehouseDown
+from catchment.errors import CatchmentError, Malformed, NoSpace, Retry, StorageError, WarehouseDown
 
 _AWAY = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25006")
 """SQLSTATEs of a server that is not there for us: connection lost, shutting down, starting, too many connections,
@@ -32,8 +32,8 @@ def translated(error: psycopg.Error) -> CatchmentError:
         return Retry(f"PostgreSQL could not just now: {said}")
     if state.startswith(_REFUSED):
         return Malformed("not-loadable", said)
-    if state in {"53100", "58030"}:
-        return StorageError(f"PostgreSQL's disk: {said}", "make room there; loading goes on by itself")
+    if state == "53100":
+        return NoSpace(f"PostgreSQL's disk is full: {said}", "make room there; loading goes on by itself")
     if state == "42501":
         return StorageError(
             f"PostgreSQL forbids it: {said}",

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
+import msgspec
 
 from catchment.errors import Retry
 from catchment.record import DEAD_LETTERS
@@ -67,6 +68,8 @@ class BatchLoad:
                 inserted += self._insert_few(rows.data)
             else:
                 inserted += self._insert_staged(rows)
+        for change in batch.noted:
+            self._connection.execute(sql.NOTE, msgspec.structs.asdict(change))
         dead = bury(self._connection, batch.dead, self._batch_id)
         duplicates = batch.record_count - len(batch.dead) - inserted
         return Loaded(batch.files, batch.table, inserted, duplicates, dead, skipped=False)

@@ -70,11 +70,27 @@ CREATE TABLE IF NOT EXISTS catchment.corrections (
 );
 CREATE INDEX IF NOT EXISTS corrections_by_id ON catchment.corrections USING hash (_id);
 CREATE INDEX IF NOT EXISTS corrections_by_letter ON catchment.corrections USING hash (dead_letter);
+-- How tables have changed, and which values found no place in them, each told once.
+CREATE TABLE IF NOT EXISTS catchment.schema_change (
+    changed_at timestamptz NOT NULL, kind text NOT NULL, table_name text COLLATE "C" NOT NULL, field text NOT NULL,
+    column_name text NOT NULL, type_before text NOT NULL, type_after text NOT NULL, record_source text NOT NULL,
+    record_id text NOT NULL, batch text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS schema_change_by_table ON catchment.schema_change (table_name, changed_at);
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
     SELECT * FROM catchment.dead_letters d
     WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
 INSERT INTO catchment.tables VALUES ('catchment.dead_letters', 1, '', NULL), ('catchment.corrections', 1, '', NULL)
     ON CONFLICT DO NOTHING;
+"""
+
+NOTE = """
+INSERT INTO catchment.schema_change
+SELECT now(), %(kind)s, %(table)s, %(field)s, %(column)s, %(before)s, %(after)s, %(source)s, %(record_id)s, %(batch)s
+WHERE %(kind)s = 'vanished' OR NOT EXISTS (
+    SELECT 1 FROM catchment.schema_change
+    WHERE table_name = %(table)s AND kind = %(kind)s AND field = %(field)s AND type_after = %(after)s
+)
 """
 
 TYPES: dict[ColumnType, str] = {

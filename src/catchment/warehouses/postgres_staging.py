@@ -7,6 +7,7 @@ target table is written to once, by COPY: what is not new is left out on this si
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from catchment.errors import CatchmentError, Malformed, Retry, StorageError
+from catchment.errors import CatchmentError, Malformed, NoSpace, Retry, StorageError
 from catchment.warehouses import Rows
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.postgres_recent import Recent
@@ -94,7 +95,10 @@ class Staging:
             path.write_bytes(rows.data)
             yield (str(path),)
         except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}", "free some space") from None
+            full = error.errno == errno.ENOSPC
+            raise (NoSpace if full else StorageError)(
+                f"{path} cannot be written: {error.strerror}", "free some space"
+            ) from None
         finally:
             path.unlink(missing_ok=True)
 
@@ -269,7 +273,7 @@ def _translated(error: BaseException) -> BaseException:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     found: CatchmentError
     if "No space left" in str(error):
-        found = StorageError(f"no space left to stage a load: {said}", "free some space; loading goes on by itself")
+        found = NoSpace(f"no space left to stage a load: {said}", "free some space; loading goes on by itself")
     elif isinstance(error, duckdb.OutOfMemoryException):
         found = Retry(f"a load ran out of memory: {said}", "a smaller max_rows of [load]")
     elif isinstance(error, duckdb.InvalidInputException | duckdb.ConversionException | duckdb.OutOfRangeException):
