@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,16 @@ def other(url: str, tmp_path: Path) -> Iterator[PostgresWarehouse]:
 
 def test_many_begin_an_empty_database_at_once(url: str, tmp_path: Path) -> None:
     """And make tables of one new schema, and of one name."""
-    opened = [PostgresWarehouse(PostgresWarehouse.Config(url), tmp_path / str(at)) for at in range(6)]
+    with ExitStack() as closed:
+        opened = [
+            closed.enter_context(closing(PostgresWarehouse(PostgresWarehouse.Config(url), tmp_path / str(at))))
+            for at in range(6)
+        ]
+        _begin_at_once(opened)
+        assert rows(opened[0], 'SELECT count(*) FROM "new"."all"') == [(6,)]
 
+
+def _begin_at_once(opened: list[PostgresWarehouse]) -> None:
     def begin(at: int) -> None:
         own = batch([row("1", table=f"new.t{at}", n=1)], table=f"new.t{at}", changes=add(n="bigint"), name=f"own-{at}")
         opened[at].load([own])
@@ -186,9 +194,6 @@ def test_many_begin_an_empty_database_at_once(url: str, tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(begin, range(6)))
-    assert rows(opened[0], 'SELECT count(*) FROM "new"."all"') == [(6,)]
-    for each in opened:
-        each.close()
 
 
 def test_what_another_process_changed_is_guarded_again(warehouse: PostgresWarehouse, other: PostgresWarehouse) -> None:

@@ -137,10 +137,7 @@ def _create(connection: Connection, shape: Shape, grant_select_to: Sequence[str]
     schema = shape.table.partition(".")[0]
     if schema.startswith("pg_") or schema == "information_schema":
         raise Malformed("not-loadable", f"PostgreSQL keeps the schema {schema} for itself")
-    [(exists,)] = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [name(schema)]).fetchall()
-    if not exists:
-        lock(connection, [sql.SCHEMA_LOCK])  # others make tables of this schema as well
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+    _create_schema(connection, schema)
     drop_views(connection, "view_name", shape.table)  # a table takes the place of a view of ours
     for statement in sql.create_table(shape):
         connection.execute(statement)
@@ -151,6 +148,19 @@ def _create(connection: Connection, shape: Shape, grant_select_to: Sequence[str]
         "INSERT INTO catchment.tables VALUES (%s, %s, '', NULL) ON CONFLICT DO NOTHING", [shape.table, shape.version]
     )
     _remember(connection, shape.table, shape.columns)
+
+
+def _create_schema(connection: Connection, schema: str) -> None:
+    """Make the schema, unless it is there; others may make tables of it at the same time.
+
+    Under the lock pg_namespace itself is asked: IF NOT EXISTS, as to_regnamespace, looks into a cache, which does not
+    hear of others' commits until a table is locked.
+    """
+    [(exists,)] = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [name(schema)]).fetchall()
+    if not exists:
+        lock(connection, [sql.SCHEMA_LOCK])
+        if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+            connection.execute(f"CREATE SCHEMA {name(schema)}")
 
 
 def grant_select(connection: Connection, relation: str, roles: Sequence[str]) -> None:
