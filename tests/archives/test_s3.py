@@ -18,7 +18,7 @@ from catchment.archives.s3 import WHOLE_BYTES, S3Archive
 from catchment.archives.s3_config import S3Config
 from catchment.errors import Retry, StorageError
 from catchment.testing.archives import ArchiveConformance, Factory, read
-from tests.services.s3 import SECRET, Server, answering, losing_an_answer, serving
+from tests.servers.s3 import SECRET, Server, answering, losing_an_answer, serving
 
 _numbers = itertools.count()
 

@@ -241,12 +241,12 @@ MUTANTS = (
         (
             (
                 "warehouses/duckdb_fill.py",
-                "CASE WHEN {sql.OLD}.{sql.name(column.name)} IS NULL THEN s.c{at} END",
+                "CASE WHEN {sql.OLD}.{name(column.name)} IS NULL THEN s.c{at} END",
                 "s.c{at}",
             ),
             (
                 "warehouses/duckdb_fill.py",
-                "coalesce({sql.OLD}.{sql.name(column.name)}, rescuing.c{at})",
+                "coalesce({sql.OLD}.{name(column.name)}, rescuing.c{at})",
                 "rescuing.c{at}",
             ),
         ),

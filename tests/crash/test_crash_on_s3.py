@@ -12,7 +12,7 @@ import pytest
 
 from tests.crash.running import opened_warehouse
 from tests.crash.test_crash import Crashed, Plan, all_contents, assert_same, check_all, crash
-from tests.services.s3 import KEY, SECRET, serving
+from tests.servers.s3 import KEY, SECRET, serving
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,11 @@ import msgspec
 import psycopg
 import pytest
 
+from catchment.archives.disk import DiskArchive
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
+from catchment.load.config import LoadConfig
+from catchment.load.fill import fill
+from catchment.load.loader import Loader
 from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
@@ -370,6 +374,14 @@ def test_a_schema_of_postgresql_itself_is_refused(warehouse: PostgresWarehouse) 
     for table in ("pg_temp.x", "information_schema.x"):
         with pytest.raises(Malformed, match="for itself"):
             warehouse.load([batch([row("1", table=table)], table=table, changes=add())])
+
+
+def test_filling_is_refused_before_anything_is_done(warehouse: PostgresWarehouse, tmp_path: Path) -> None:
+    load(warehouse, [row("1", a=1)], add(a="bigint"))
+    loader = Loader.of(warehouse, DiskArchive(DiskArchive.Config(), tmp_path), LoadConfig())
+    with pytest.raises(UsageError, match="cannot fill columns yet"):
+        fill(loader, loader.archive, TABLE, ["b"])
+    assert len(warehouse.shape(TABLE).columns) == 1
 
 
 def test_select_is_granted_on_new_tables(postgres_server: PostgresServer, url: str, tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ from catchment.testing.batches import (
     version,
 )
 from catchment.testing.content import rows
-from catchment.testing.fills import FillConformance
 from catchment.warehouses import DeadLetter, LatestView, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
@@ -44,7 +43,7 @@ OTHER = "shop.other"
 VIEW = LatestView("shop.latest", TABLE, "user", "id", "time", ("hidden", "time"))
 
 
-class WarehouseConformance(FillConformance):
+class WarehouseConformance:
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
 

@@ -14,6 +14,8 @@ from catchment.errors import StorageError
 from catchment.warehouses import Fill, Filled, Rows
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_load import files_of
+from catchment.warehouses.quoting import name, table_name, text
+from catchment.warehouses.record_files import NEW, TYPES, read_files
 from catchment.warehouses.shape import Shape
 
 ABANDONED_DAYS = 7
@@ -36,7 +38,7 @@ def stage(
     """Add the values of these rows, within the transaction that the cursor is in."""
     if names and staged(cursor, fill).issuperset(names):
         return
-    columns = "".join(f", c{at} {sql.TYPES[column.type]}" for at, column in enumerate(fill.columns))
+    columns = "".join(f", c{at} {TYPES[column.type]}" for at, column in enumerate(fill.columns))
     cursor.execute(
         f"CREATE TABLE IF NOT EXISTS {_side(fill)} "
         f"(_source VARCHAR, _id VARCHAR, _received_at TIMESTAMPTZ, is_left BOOLEAN{columns})"
@@ -72,7 +74,7 @@ def put(cursor: duckdb.DuckDBPyConnection, fill: Fill, *, tmp: Path) -> Filled:
 
 def drop(cursor: duckdb.DuckDBPyConnection, side: str) -> None:
     """Drop a side table, and forget which files it had."""
-    cursor.execute(f"DROP TABLE IF EXISTS catchment.{sql.name(side)}")
+    cursor.execute(f"DROP TABLE IF EXISTS catchment.{name(side)}")
     cursor.execute("DELETE FROM catchment.staged WHERE side = $1", [side])
 
 
@@ -88,13 +90,13 @@ def drop_abandoned(cursor: duckdb.DuckDBPyConnection) -> None:
 
 def _gather(fill: Fill, paths: Sequence[str], *, prepared: bool) -> str:
     shape = Shape(fill.table, 1, fill.columns)
-    values = [sql.read_value(column, column.name if prepared else column.field) for column in fill.columns]
-    left = f"{sql.NEW}.rescued IS NOT NULL" if prepared else "false"
+    values = [sql.read_value(column, prepared=prepared) for column in fill.columns]
+    left = f"{NEW}.rescued IS NOT NULL" if prepared else "false"
     has_any = " OR ".join([left, *(f"{value} IS NOT NULL" for value in values)])
     named = "".join(f", {value} AS c{at}" for at, value in enumerate(values))
     return (
-        f"INSERT INTO {_side(fill)} SELECT {sql.NEW}.source, {sql.NEW}.id, {sql.NEW}.received_at, {left}{named} "
-        f"FROM {sql.read_files(paths, shape, prepared=prepared)} {sql.NEW} WHERE {has_any}"
+        f"INSERT INTO {_side(fill)} SELECT {NEW}.source, {NEW}.id, {NEW}.received_at, {left}{named} "
+        f"FROM {read_files(paths, shape, prepared=prepared)} {NEW} WHERE {has_any}"
     )
 
 
@@ -102,12 +104,12 @@ def _found(fill: Fill) -> str:
     """The rows of the table that values were gathered for, with what each is to get, and its `_rescued` where a
     field has to go out of it."""
     values = ", ".join(
-        f"CASE WHEN {sql.OLD}.{sql.name(column.name)} IS NULL THEN s.c{at} END AS c{at}"
+        f"CASE WHEN {sql.OLD}.{name(column.name)} IS NULL THEN s.c{at} END AS c{at}"
         for at, column in enumerate(fill.columns)
     )
     return (
         f"CREATE OR REPLACE TEMP TABLE filling AS SELECT {sql.OLD}.rowid AS place, s.is_left, "
-        f"{sql.OLD}._rescued AS rescued, {values} FROM {sql.table_name(fill.table)} {sql.OLD} JOIN {_side(fill)} s "
+        f"{sql.OLD}._rescued AS rescued, {values} FROM {table_name(fill.table)} {sql.OLD} JOIN {_side(fill)} s "
         f"ON {sql.OLD}._id = s._id AND {sql.OLD}._source = s._source AND {sql.OLD}._received_at = s._received_at"
     )
 
@@ -130,7 +132,7 @@ def _settle(cursor: duckdb.DuckDBPyConnection, fill: Fill) -> int:
 
 def _rescuing(fill: Fill) -> str:
     """The same, with the fields of `_rescued` that found their place, and whether they were all it had."""
-    hits = [f"c{at} IS NOT NULL AND list_contains(keys, {sql.text(c.field)})" for at, c in enumerate(fill.columns)]
+    hits = [f"c{at} IS NOT NULL AND list_contains(keys, {text(c.field)})" for at, c in enumerate(fill.columns)]
     named = "".join(f", c{at}" for at in range(len(fill.columns)))
     held = "".join(f", {hit} AS h{at}" for at, hit in enumerate(hits))
     count = " + ".join(f"coalesce(h{at}, false)::BIGINT" for at in range(len(fill.columns)))
@@ -144,13 +146,13 @@ def _rescuing(fill: Fill) -> str:
 def _put_values(fill: Fill, *, empties: bool) -> str:
     """Values in place, and null for a `_rescued` that has nothing left."""
     values = [
-        f"{sql.name(column.name)} = coalesce({sql.OLD}.{sql.name(column.name)}, rescuing.c{at})"
+        f"{name(column.name)} = coalesce({sql.OLD}.{name(column.name)}, rescuing.c{at})"
         for at, column in enumerate(fill.columns)
     ]
     if empties:
         values.append(f"_rescued = CASE WHEN rescuing.is_empty THEN NULL ELSE {sql.OLD}._rescued END")
     return (
-        f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET {', '.join(values)} FROM rescuing "
+        f"UPDATE {table_name(fill.table)} {sql.OLD} SET {', '.join(values)} FROM rescuing "
         f"WHERE {sql.OLD}.rowid = rescuing.place"
     )
 
@@ -163,8 +165,8 @@ def _put_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, tmp: Path) -> None:
         if _write_rest(cursor, fill, path):
             columns = "{'place': 'BIGINT', 'rest': 'VARCHAR'}"
             cursor.execute(
-                f"UPDATE {sql.table_name(fill.table)} {sql.OLD} SET _rescued = lesser.rest::JSON "
-                f"FROM read_json({sql.text(str(path))}, format = 'newline_delimited', columns = {columns}) lesser "
+                f"UPDATE {table_name(fill.table)} {sql.OLD} SET _rescued = lesser.rest::JSON "
+                f"FROM read_json({text(str(path))}, format = 'newline_delimited', columns = {columns}) lesser "
                 f"WHERE {sql.OLD}.rowid = lesser.place"
             )
     finally:
@@ -173,7 +175,7 @@ def _put_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, tmp: Path) -> None:
 
 def _write_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, path: Path) -> bool:
     """Whether there are rows with more in `_rescued` than what found its place; the rest of each, to `path`."""
-    held = ", ".join(f"CASE WHEN h{at} THEN {sql.text(c.field)} END" for at, c in enumerate(fill.columns))
+    held = ", ".join(f"CASE WHEN h{at} THEN {text(c.field)} END" for at, c in enumerate(fill.columns))
     found = cursor.execute(
         f"SELECT place, rescued::VARCHAR, [{held}] FROM rescuing JOIN filling USING (place) "
         "WHERE held > 0 AND NOT is_empty"
@@ -191,8 +193,8 @@ def _write_rest(cursor: duckdb.DuckDBPyConnection, fill: Fill, path: Path) -> bo
 
 def _rest(place: int, rescued: str, held: Sequence[str | None]) -> bytes:
     fields = _decode(rescued)
-    for name in filter(None, held):
-        fields.pop(name, None)
+    for field in filter(None, held):
+        fields.pop(field, None)
     return _encode({"place": place, "rest": _encode(fields).decode()})
 
 
@@ -201,7 +203,7 @@ def _got_any(fill: Fill) -> str:
 
 
 def _side(fill: Fill) -> str:
-    return f"catchment.{sql.name(fill.side)}"
+    return f"catchment.{name(fill.side)}"
 
 
 def _number(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:

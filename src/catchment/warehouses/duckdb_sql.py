@@ -132,14 +132,15 @@ def latest_view(view: LatestView, shape: Shape) -> str | None:
     )
 
 
-def _value(column: Column, *, prepared: bool) -> str:
+def read_value(column: Column, *, prepared: bool) -> str:
+    """A column's value in a row NEW of `read_files`, as the column has it."""
     found = value(column, prepared=prepared)
     return strict_moment(found, f"{found}::TIMESTAMPTZ") if column.type == "timestamptz" else found
 
 
 def read_columns(shape: Shape, *, prepared: bool) -> str:
     """What to select from `read_files` AS NEW, named as in the loaded table."""
-    data = "".join(f", {_value(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns)
+    data = "".join(f", {read_value(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns)
     keyed = f", {NEW}.version AS _version, {NEW}.key AS _key" if shape.key else ""
     return (
         f"{NEW}.id AS _id, {NEW}.received_at AS _received_at, {NEW}.source AS _source, $batch AS _batch, "

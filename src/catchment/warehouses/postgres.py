@@ -13,7 +13,7 @@ from typing import Any
 
 from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
-from catchment.warehouses import ArrowStream, Batch, Halt, LatestView, LedgerEntry, Loaded
+from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.postgres_config import PostgresConfig
 from catchment.warehouses.postgres_connections import Connection, Connections
@@ -41,6 +41,7 @@ class PostgresWarehouse:
 
     Config = PostgresConfig
     diagnose = staticmethod(diagnose)
+    fills_columns = False
 
     def __init__(self, config: PostgresConfig, folder: Path) -> None:
         """Connects at the first call that needs it: while the database is away, archiving goes on.
@@ -200,6 +201,17 @@ class PostgresWarehouse:
     ) -> ArrowStream:
         return run_query(self._connections.open(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
 
+    # ---- columns filled: not yet ------------------------------------------------------
+
+    def staged(self, fill: Fill) -> frozenset[str]:
+        raise _no_filling()
+
+    def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
+        raise _no_filling()
+
+    def fill(self, fill: Fill) -> Filled:
+        raise _no_filling()
+
     # ---- keeping ----------------------------------------------------------------------
 
     def tidy(self, early_before: datetime) -> None:
@@ -256,3 +268,7 @@ def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> str:
     if changed:
         connection.execute(sql.CONTENT_CHANGED, [content, sorted(changed)])
     return content
+
+
+def _no_filling() -> UsageError:
+    return UsageError("columns of PostgreSQL cannot be filled yet", "catchment replay adds the rows that it lacks")
