@@ -86,15 +86,16 @@ def archive_folder(archive: Archive) -> Path | None:
 
 
 def is_all_loaded(project: Project) -> bool:
-    """Whether everything queued and archived so far is in the warehouse."""
+    """Whether everything queued and archived so far is in the warehouse; it is not while that cannot be asked."""
     with contextlib.closing(project.queue.open()) as queue:
         if queue.stats().messages:
             return False
     warehouse = _loading_warehouse(project)
     if warehouse is None:
         return False
-    with contextlib.closing(warehouse):
+    with contextlib.closing(warehouse), contextlib.suppress(WarehouseDown):
         return unloaded_batches(project.archive.open(), warehouse) == 0
+    return False
 
 
 def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
@@ -129,7 +130,8 @@ def is_loading(project: Project) -> bool:
 
 
 def is_loaded(project: Project, table: str, before_s: float) -> bool:
-    """Whether the warehouse has all records of `table`, and all dead letters, queued before `before_s` (monotonic).
+    """Whether the warehouse has all records of `table`, and all dead letters, queued before `before_s` (monotonic);
+    it has not while it cannot be asked, such as when its process is restarted.
 
     Raises `Abort` where loading of the table has halted.
     """
@@ -144,7 +146,7 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
     warehouse = _loading_warehouse(project)
     if warehouse is None:
         return False
-    with contextlib.closing(warehouse):
+    with contextlib.closing(warehouse), contextlib.suppress(WarehouseDown):
         if not _lacks(project.archive.open(), warehouse, {table, DEAD_LETTERS}):
             return True
         for halt in warehouse.halts():
