@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.missing import without
 
 TRACED = "mkdir,mkdirat,write,writev,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat"
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)")
@@ -23,13 +23,6 @@ def strace() -> str:
     if found is None:
         without("strace is not installed (tests/system_packages.sh brings it)")
     return found
-
-
-def without(reason: str) -> NoReturn:
-    """A laptop may do without this proof, continuous integration may not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def calls_of_put(strace: str, tmp_path: Path, name: str) -> list[tuple[str, str]]:

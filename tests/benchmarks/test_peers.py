@@ -10,6 +10,8 @@ import pytest
 from bench import clicks, disk, environments, records
 from bench.measure import ROOT, measured
 
+from tests.missing import without
+
 
 def test_the_ceiling_loads_everything(tmp_path: Path) -> None:
     records.dataset(2_000)
@@ -47,8 +49,9 @@ def test_standing_rows_are_a_day_in_order_of_time(tmp_path: Path) -> None:
     assert 23.9 < span.total_seconds() / 3_600 < 24.1
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_fsyncs_of_a_running_process_are_counted(tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        without("strace is not installed (tests/system_packages.sh brings it)")
     program = (
         "import os, sys, time\n"
         f"file = os.open({str(tmp_path / 'file')!r}, os.O_WRONLY | os.O_CREAT)\n"

@@ -13,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from catchment.testing.content import rows
 from tests.collect.test_service import Collecting, free_port
 from tests.crash.running import PATIENCE_S, REPOSITORY, opened_warehouse, until
+from tests.missing import without
 
 COLLECTORS = ("-3d", "+3d", "-2h")
 """By how much their clocks differ from ours. The first attempt comes to the first one, and so on: the second comes
@@ -45,8 +44,7 @@ def libfaketime() -> str:
     """The library that gives a process a time of its own; the test is skipped where there is none."""
     found = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
     if found is None:
-        assert not os.environ.get("CI") or sys.platform != "linux", "libfaketime is missing: tests/system_packages.sh"
-        pytest.skip("needs libfaketime: tests/system_packages.sh")
+        without("libfaketime is not installed (tests/system_packages.sh brings it)")
     return str(found)
 
 

@@ -3,7 +3,6 @@ are looked at, from its publisher to the warehouse. Each step is durable before 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,12 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn
 
 import pytest
 
 from tests.crash.running import REPOSITORY, make_project
 from tests.crash.traced import MARKS
+from tests.missing import without
 
 TRACED = "write,writev,pwrite64,pwritev,fsync,fdatasync,link,linkat,rename,renameat,renameat2"
 SYNCS = {"fsync", "fdatasync"}
@@ -97,13 +96,6 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
         without(f"strace may not trace here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return Trace(log.read_text())
-
-
-def without(reason: str) -> NoReturn:
-    """A laptop may do without this proof, continuous integration may not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def test_publish_returns_after_its_commit_is_durable(trace: Trace) -> None:

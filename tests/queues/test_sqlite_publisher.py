@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from tests.missing import without
 
 from catchment.errors import CatchmentError, Malformed, Retry, StorageError
 from catchment.queues import Queue
@@ -411,7 +412,7 @@ def small_disk() -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         place.rmdir()
-        pytest.skip("a small file system cannot be mounted here: that takes Linux and root")
+        without("a small file system cannot be mounted here: that takes Linux and root")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
     place.rmdir()

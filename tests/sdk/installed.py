@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -13,9 +12,8 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.missing import without
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = Path(__file__).parent / "packages"
@@ -27,13 +25,6 @@ _PATIENCE_S = 300
 _installing = threading.Lock()
 _failed: dict[Path, str] = {}
 """Why, so that it is not tried again for each test."""
-
-
-def without(reason: str) -> NoReturn:
-    """A laptop may do without these tests, continuous integration may not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @cache
@@ -51,12 +42,10 @@ def node() -> str:
 @cache
 def browser() -> str:
     """A Chromium."""
-    for name in BROWSERS:
+    for name in (*BROWSERS, str(_BROWSER_OF_MACOS)):
         if found := shutil.which(name):
             return found
-    if _BROWSER_OF_MACOS.exists():
-        return str(_BROWSER_OF_MACOS)
-    without("Chromium is not installed (tests/system_packages.sh brings it)")
+    return without("Chromium is not installed (tests/system_packages.sh brings it)")
 
 
 @cache
