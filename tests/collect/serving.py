@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 
 from catchment.collect.handler import Handler
-from catchment.collect.http import Server
+from catchment.collect.server import Server
 from catchment.errors import CatchmentError
 from catchment.record import Line
 from tests.collect.asking import config

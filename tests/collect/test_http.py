@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from catchment.collect.http import FULL_GROUP_BYTES, MAX_HEADERS, MAX_UNANSWERED
+from catchment.collect.http import MAX_HEADERS, MAX_UNANSWERED
+from catchment.collect.server import FULL_GROUP_BYTES
 from catchment.errors import QueueFull, StorageError
 from tests.collect.asking import APP_KEY
 from tests.collect.serving import Serving, serving, until

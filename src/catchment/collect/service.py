@@ -17,7 +17,7 @@ from catchment import metrics
 from catchment.collect.commit import GroupCommit
 from catchment.collect.config import CollectConfig
 from catchment.collect.handler import Handler
-from catchment.collect.http import Server
+from catchment.collect.server import Server
 from catchment.collect.tls import Certificate
 from catchment.listening import BACKLOG, bind, inherited
 from catchment.queues import Queue
