@@ -8,7 +8,6 @@ class TestMyWarehouse(WarehouseConformance):
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,14 +35,13 @@ from catchment.testing.batches import (
     version,
 )
 from catchment.testing.content import rows
-from catchment.warehouses import DeadLetter, LatestView, LedgerEntry, Rows, SchemaChange, Warehouse
+from catchment.testing.entries import EntryConformance
+from catchment.testing.views import ViewConformance
+from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
-OTHER = "shop.other"
-VIEW = LatestView("shop.latest", TABLE, "user", "id", "time", ("hidden", "time"))
 
-
-class WarehouseConformance:
+class WarehouseConformance(EntryConformance, ViewConformance):
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
 
@@ -284,128 +282,6 @@ class WarehouseConformance:
             thread.join()
         assert count_rows(warehouse) == 201
         assert rows(warehouse, "SELECT count(*) FROM catchment.ledger") == [(21,)]
-
-    def test_tables_are_those_of_the_schema(self, warehouse: Warehouse) -> None:
-        assert list(warehouse.tables("shop")) == []
-        load(warehouse, [row("1", user="u")], add(user="varchar"))
-        warehouse.load([batch([row("1", table=OTHER)], table=OTHER)])
-        warehouse.load([batch([row("1", table="shops.orders")], table="shops.orders")])
-        warehouse.latest_view(VIEW)
-        assert sorted(warehouse.tables("shop")) == [TABLE, OTHER]
-
-    # ---- rows of other tables' batches ------------------------------------------------
-
-    def test_the_ledger_has_the_entries_of_a_batch_once_it_is_loaded(self, warehouse: Warehouse) -> None:
-        entries = (LedgerEntry("a", OTHER, 1, T0, T0), LedgerEntry("b", "shop.third", 2, T0, T0))
-        [loaded] = load(warehouse, [row("1"), row("2"), row("3")], add(), names=(), entries=entries)
-        assert (loaded.names, loaded.inserted, loaded.skipped) == (("a", "b"), 3, False)
-        assert warehouse.ledger(["a", "b"]) == {"a": {OTHER}, "b": {"shop.third"}}
-        assert rows(warehouse, "SELECT sum(records)::BIGINT, sum(inserted)::BIGINT FROM catchment.ledger") == [(3, 3)]
-        assert rows(warehouse, f"SELECT DISTINCT batch FROM {TABLE} JOIN catchment.ledger ON batch_id = _batch") == [
-            ("a",)
-        ]
-        assert warehouse.shape(OTHER).version == 0
-
-    def test_entries_that_the_ledger_has_are_skipped_and_else_rows_are_searched(self, warehouse: Warehouse) -> None:
-        first, second = LedgerEntry("a", OTHER, 1, T0, T0), LedgerEntry("b", OTHER, 1, T0, T0)
-        load(warehouse, [row("1")], add(), names=(), entries=(first,))
-        [loaded] = load(warehouse, [row("new")], names=(), entries=(first,))
-        assert (loaded.skipped, loaded.inserted) == (True, 0)
-        [loaded] = load(warehouse, [row("1"), row("2")], names=(), entries=(first, second))
-        assert (loaded.skipped, loaded.inserted, loaded.duplicates) == (False, 1, 1)
-        assert rows(warehouse, "SELECT batch FROM catchment.ledger ORDER BY 1") == [("a",), ("b",)]
-        known = warehouse.shape(TABLE).version
-        again = batch([row("1"), row("3")], names=(), entries=(first,), shape_version=known)
-        assert [each.inserted for each in warehouse.load([again], past_ledger=True)] == [1]
-        assert count_rows(warehouse) == 3
-
-    def test_of_two_loads_that_would_enter_one_batch_one_does(self, warehouse: Warehouse) -> None:
-        """One of them into its own table, the other into another: as when the limits are changed meanwhile."""
-        load(warehouse, [row("first")], add())
-        warehouse.load([batch([row("first", table=OTHER)], table=OTHER, name="first")])
-        known, its = version(warehouse), warehouse.shape(OTHER).version
-        inserted: list[int] = []
-
-        def work(number: int, own: bool) -> None:
-            for at in range(10):
-                entry = LedgerEntry(f"{at}", OTHER, 50, T0, T0)
-                lines = [row(f"{at}-{n}", table=OTHER if own else TABLE) for n in range(50)]
-                made = (
-                    batch(lines, table=OTHER, name=entry.name, shape_version=its)
-                    if own
-                    else batch(lines, names=(), entries=(entry,), shape_version=known)
-                )
-                with contextlib.suppress(Retry):
-                    inserted.extend(each.inserted for each in warehouse.load([made]))
-
-        threads = [threading.Thread(target=work, args=[number, number % 2 == 0]) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sum(inserted) == 500
-        assert rows(warehouse, f"SELECT count(*) FROM catchment.ledger WHERE table_name = '{OTHER}'") == [(11,)]
-
-    # ---- views of the latest values ---------------------------------------------------
-
-    def view(self, warehouse: Warehouse, columns: str = "id, plan, n") -> list[tuple[Any, ...]]:
-        return rows(warehouse, f"SELECT {columns} FROM shop.latest ORDER BY 1")
-
-    def test_a_view_has_the_latest_value_of_every_field(self, warehouse: Warehouse) -> None:
-        columns = add(user="varchar", time="timestamptz", plan="varchar", n="bigint", hidden="varchar")
-        early, later, latest = (f"2026-11-23T{hour}:00:00Z" for hour in ("07", "08", "09"))
-        load(
-            warehouse,
-            [
-                named("1", {"user": "u", "time": early, "plan": "old", "n": 1, "hidden": "s"}),
-                named("2", {"user": "u", "time": latest, "plan": "new"}),
-                named("3", {"user": "u", "time": later, "n": 3}),
-                named("4", {"user": "v", "plan": "without a time"}),
-                named("5", {"plan": "of nobody"}),
-            ],
-            columns,
-        )
-        assert warehouse.latest_view(VIEW)
-        assert self.view(warehouse) == [("u", "new", 3), ("v", "without a time", None)]
-        load(warehouse, [named("6", {"user": "u", "time": later, "plan": "came late"}), named("7", {"user": "w"})])
-        assert self.view(warehouse) == [("u", "new", 3), ("v", "without a time", None), ("w", None, None)]
-        with pytest.raises(UsageError):
-            self.view(warehouse, "hidden")
-        with pytest.raises(UsageError):
-            self.view(warehouse, "_received_at")
-
-    def test_of_values_of_one_time_the_one_received_last_is_the_latest(self, warehouse: Warehouse) -> None:
-        lines = [row(str(number), at=number % 7, user="u", plan=str(number % 7)) for number in range(100)]
-        load(warehouse, lines, add(user="varchar", plan="varchar"))
-        warehouse.latest_view(VIEW)
-        assert self.view(warehouse, "id, plan") == [("u", "6")]
-
-    def test_a_view_made_again_has_the_columns_of_now(self, warehouse: Warehouse) -> None:
-        assert warehouse.latest_view(VIEW)
-        load(warehouse, [row("1", plan="a")], add(plan="varchar"))
-        assert warehouse.latest_view(VIEW)
-        load(warehouse, [row("2", at=1, user="u", n=1)], add(user="varchar", n="bigint"))
-        assert warehouse.latest_view(VIEW)
-        assert self.view(warehouse) == [("u", None, 1)]
-        load(warehouse, [row("3", at=2, user="u", n=0.5, more=True)], [Widen("n"), *add(more="boolean")])
-        for _ in range(2):
-            assert warehouse.latest_view(VIEW)
-        assert self.view(warehouse, "id, n, more") == [("u", 0.5, True)]
-
-    def test_a_view_is_no_reason_for_a_load_to_fail(self, warehouse: Warehouse) -> None:
-        """Widened, added to, and not made again in between."""
-        load(warehouse, [row("1", user="u", n=1)], add(user="varchar", n="bigint"))
-        warehouse.latest_view(VIEW)
-        load(warehouse, [row("2", at=1, user="u", n=0.5)], [Widen("n"), *add(plan="varchar")])
-        warehouse.latest_view(VIEW)
-        assert self.view(warehouse) == [("u", None, 0.5)]
-
-    def test_a_table_of_a_views_name_has_it(self, warehouse: Warehouse) -> None:
-        load(warehouse, [row("1", user="u")], add(user="varchar"))
-        assert warehouse.latest_view(VIEW)
-        warehouse.load([batch([row("1", table=VIEW.view, n=7)], table=VIEW.view, changes=add(n="bigint"))])
-        assert not warehouse.latest_view(VIEW)
-        assert rows(warehouse, f"SELECT _id, n FROM {VIEW.view}") == [("1", 7)]
 
     # ---- keyed tables -----------------------------------------------------------------
 
