@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from catchment.errors import CannotWiden, UsageError
 from catchment.load.columns import column_name
@@ -12,7 +11,7 @@ from catchment.load.contracts import Contract
 from catchment.load.loader import Loader
 from catchment.load.patience import patiently
 from catchment.log import get_log
-from catchment.warehouses import Batch, SchemaChange
+from catchment.warehouses import SchemaChange, without_rows
 from catchment.warehouses.shape import METADATA, AddColumn, Change, Column, ColumnType, Shape, Widen
 
 _log = get_log("load")
@@ -96,21 +95,8 @@ class FillColumns:
 
     def _change(self, shape: Shape, change: Change) -> Shape:
         """Make the change by a batch without rows: written down and told like any other."""
-        noted = (_noted(shape, change),)
-        now = datetime.now(UTC)
-        batch = Batch(
-            names=(),
-            table=self.table,
-            rows=(),
-            record_count=0,
-            first_received_at=now,
-            last_received_at=now,
-            search_from=now,
-            shape_version=shape.version,
-            changes=(change,),
-            key=shape.key,
-            noted=noted,
-        )
+        noted = [_noted(shape, change)]
+        batch = without_rows(shape, [change], noted)
         try:
             patiently(lambda: self.loader.warehouse.load([batch]))
         except CannotWiden as error:

@@ -11,7 +11,8 @@ from typing import Any
 from catchment.load.changes import Changes
 from catchment.record import OWN_SCHEMA
 from catchment.service import Stop
-from catchment.warehouses import Batch, SchemaChange, Warehouse
+from catchment.warehouses import SchemaChange, Warehouse, without_rows
+from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.shape import Column, Shape
 
 ENOUGH = 1_000
@@ -60,17 +61,17 @@ class Vanishing:
             if told_at is not None and told_at >= last_at:
                 continue
             change = SchemaChange("vanished", shape.table, column.field, column.name, before=column.type)
-            self.warehouse.load([_nothing_but(change, shape, now)])
+            self.warehouse.load([without_rows(shape, noted=[change])])
             self.changes.told([change])
 
     def _missing(self, shape: Shape, now: datetime) -> Iterator[tuple[Column, datetime]]:
         """The columns that have vanished, and when their last values came."""
         lasts = ", ".join(
-            f"max(_received_at) FILTER (WHERE {_quoted(column.name)} IS NOT NULL)" for column in shape.columns
+            f"max(_received_at) FILTER (WHERE {name(column.name)} IS NOT NULL)" for column in shape.columns
         )
         if not lasts:
             return
-        rows = _quoted(*shape.table.split("."))
+        rows = table_name(shape.table)
         [(newest_at, *last_ats)] = self._ask(
             f"SELECT max(_received_at), {lasts} FROM {rows} WHERE _received_at > $1", [now - _LOOKED_BACK]
         )
@@ -79,7 +80,7 @@ class Vanishing:
                 continue
             [(without, had)] = self._ask(
                 "SELECT count(*) FILTER (WHERE _received_at > $1), "
-                f"count({_quoted(column.name)}) FILTER (WHERE _received_at > $2) "
+                f"count({name(column.name)}) FILTER (WHERE _received_at > $2) "
                 f"FROM {rows} WHERE _received_at > $2",
                 [last_at, last_at - DAY],
             )
@@ -90,22 +91,3 @@ class Vanishing:
         import nanoarrow
 
         return list(nanoarrow.ArrayStream(self.warehouse.query(sql, list(params))).iter_tuples())
-
-
-def _nothing_but(change: SchemaChange, shape: Shape, now: datetime) -> Batch:
-    """A batch without rows, of which the ledger knows nothing."""
-    return Batch(
-        names=(),
-        table=shape.table,
-        rows=(),
-        record_count=0,
-        first_received_at=now,
-        last_received_at=now,
-        search_from=now,
-        shape_version=shape.version,
-        noted=(change,),
-    )
-
-
-def _quoted(*parts: str) -> str:
-    return ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -120,6 +120,24 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     def files(self) -> tuple[str, ...]:
         """Of each batch that counts as loaded with this, the file."""
         return (*self.names, *(entry.name for entry in self.entries))
+
+
+def without_rows(shape: Shape, changes: Sequence[Change] = (), noted: Sequence[SchemaChange] = ()) -> Batch:
+    """A batch that changes a table, or tells of it, and of which the ledger knows nothing."""
+    now = datetime.now(UTC)
+    return Batch(
+        names=(),
+        table=shape.table,
+        rows=(),
+        record_count=0,
+        first_received_at=now,
+        last_received_at=now,
+        search_from=now,
+        shape_version=shape.version,
+        changes=tuple(changes),
+        key=shape.key,
+        noted=tuple(noted),
+    )
 
 
 class Loaded(msgspec.Struct, frozen=True):
