@@ -22,7 +22,7 @@ from catchment.service import Stop
 from catchment.testing.content import content
 from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
-from catchment.warehouses.duckdb_ledger import Ledger
+from catchment.warehouses.ledger import Ledger
 from tests.load.loading import T0, UNLIMITED, Rig, event
 
 TABLE = "web.event"

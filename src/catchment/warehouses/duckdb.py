@@ -34,10 +34,11 @@ from catchment.warehouses import duckdb_fill as filling
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
-from catchment.warehouses.duckdb_ledger import Ledger
+from catchment.warehouses.duckdb_ledger import read_ledger, write_ledger
 from catchment.warehouses.duckdb_load import load_batch
 from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
 from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen, batch_id
 
@@ -102,9 +103,9 @@ class DuckDBWarehouse:
             shapes = {table: self.shape(table) for table in tables}
             early = set(self._has_early)
             with self._transaction() as cursor:
-                ledger = Ledger(cursor, (name for batch in batches for name in batch.files))
+                ledger = read_ledger(cursor, (name for batch in batches for name in batch.files))
                 loaded = [self._load_one(cursor, ledger, batch, shapes, early, past_ledger) for batch in batches]
-                ledger.write()
+                write_ledger(cursor, ledger)
             self._shapes |= {table: shape for table, shape in shapes.items() if shape.version > 0}
             self._has_early |= early
             self._changes.update(each.table for each in loaded if not each.skipped)
@@ -276,7 +277,7 @@ class DuckDBWarehouse:
             return
         with self._transaction() as cursor:
             for entry in entries:
-                if entry.same_as and not Ledger(cursor, entry.same_as).has_all(entry.table, entry.same_as):
+                if entry.same_as and not read_ledger(cursor, entry.same_as).has_all(entry.table, entry.same_as):
                     raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             cursor.executemany(
                 "INSERT INTO catchment.ledger SELECT $1, $2, $3, $4, 0, 0, 0, $5, $6, now() WHERE NOT EXISTS "

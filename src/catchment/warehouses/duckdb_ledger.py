@@ -5,66 +5,29 @@ With hundreds of small tables in a round, a statement a table for each costs as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
 
-from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb_sql import LEDGER_OF
-from catchment.warehouses.shape import batch_id
-
-_Entry = tuple[str, str, str, int, int, int, int, datetime, datetime]
+from catchment.warehouses.ledger import Ledger
 
 
-class Ledger:
-    """What the ledger has of some batches' files, under the locks of their tables, and what is to be added."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-        self._cursor = cursor
-        self._known = _known_batches(cursor, sorted(set(names)))
-        self._entries: list[_Entry] = []
-
-    def has_all(self, table: str, names: Sequence[str]) -> bool:
-        """Whether it has this table's batch of every one of these files."""
-        return all((name, table) in self._known for name in names)
-
-    def has(self, batch: Batch) -> bool:
-        """Whether it has all that the batch accounts for; of one that accounts for nothing it has not."""
-        entered = [(name, batch.table) for name in batch.names] + [(each.name, each.table) for each in batch.entries]
-        return bool(entered) and all(each in self._known for each in entered)
-
-    def add(self, batch: Batch, loaded: Loaded) -> None:
-        """Enter the files of a batch that it lacks: of several loaded together it may have some. The counts stand
-        with the first, the others were loaded with it."""
-        span = (batch.first_received_at, batch.last_received_at)
-        own = [name for name in batch.names if (name, batch.table) not in self._known]
-        others = [each for each in batch.entries if (each.name, each.table) not in self._known]
-        lacking = [(name, batch.table, 0 if place else batch.record_count, *span) for place, name in enumerate(own)]
-        lacking += [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in others]
-        counts = (loaded.inserted, loaded.duplicates, loaded.dead)
-        for name, table, records, first, last in lacking:
-            self._entries.append((name, batch_id(name), table, records, *counts, first, last))
-            self._known.add((name, table))
-            counts = (0, 0, 0)
-
-    def write(self) -> None:
-        """Insert what was added."""
-        if not self._entries:
-            return
-        columns: list[Any] = [list(column) for column in zip(*self._entries, strict=True)]
-        kinds = ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TIMESTAMPTZ", "TIMESTAMPTZ")
-        values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, start=1))
-        self._cursor.execute(f"INSERT INTO catchment.ledger SELECT {values}, now()", columns)
+def read_ledger(cursor: duckdb.DuckDBPyConnection, names: Iterable[str]) -> Ledger:
+    """What the ledger has of these files."""
+    wanted = sorted(set(names))
+    if not wanted:
+        return Ledger(set())
+    known = cursor.execute(LEDGER_OF, {"low": wanted[0], "high": wanted[-1], "names": wanted})
+    return Ledger(set(known.fetchall()))
 
 
-def _known_batches(cursor: duckdb.DuckDBPyConnection, names: Sequence[str]) -> set[tuple[str, str]]:
-    """Of these files, in order, (file, table) of the batches that are in the ledger."""
-    if not names:
-        return set()
-    known = cursor.execute(
-        LEDGER_OF,
-        {"low": names[0], "high": names[-1], "names": list(names)},
-    )
-    return set(known.fetchall())
+def write_ledger(cursor: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    """Insert what was added."""
+    if not ledger.entries:
+        return
+    columns: list[Any] = [list(column) for column in zip(*ledger.entries, strict=True)]
+    kinds = ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TIMESTAMPTZ", "TIMESTAMPTZ")
+    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(kinds, start=1))
+    cursor.execute(f"INSERT INTO catchment.ledger SELECT {values}, now()", columns)

@@ -15,10 +15,11 @@ from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import postgres_sql as sql
+from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_config import PostgresConfig
 from catchment.warehouses.postgres_connections import Connection, Connections
 from catchment.warehouses.postgres_diagnose import diagnose
-from catchment.warehouses.postgres_ledger import Ledger
+from catchment.warehouses.postgres_ledger import read_ledger, write_ledger
 from catchment.warehouses.postgres_load import BatchLoad
 from catchment.warehouses.postgres_query import run_query
 from catchment.warehouses.postgres_shapes import Standing, change, lock, make_own_tables, standing
@@ -78,9 +79,9 @@ class PostgresWarehouse:
         with self._transaction() as connection:
             lock(connection, {*tables, *(entry.table for batch in batches for entry in batch.entries)})
             stand = standing(connection, tables, self._shapes)
-            ledger = Ledger(connection, (name for batch in batches for name in batch.files))
+            ledger = read_ledger(connection, (name for batch in batches for name in batch.files))
             loaded = [self._load_one(connection, ledger, batch, stand, writer, past_ledger) for batch in batches]
-            ledger.write()
+            write_ledger(connection, ledger)
             content = _change_content(connection, loaded)
         self._staging.recent.settle({each.table for each in loaded if not each.skipped}, content, writer)
         for each in stand.values():
@@ -143,7 +144,7 @@ class PostgresWarehouse:
             return
         with self._transaction() as connection:
             for entry in entries:
-                if entry.same_as and not Ledger(connection, entry.same_as).has_all(entry.table, entry.same_as):
+                if entry.same_as and not read_ledger(connection, entry.same_as).has_all(entry.table, entry.same_as):
                     raise Retry(f"the ledger has lost files that {entry.name} was made of; the sweep loads them first")
             rows = [
                 (e.name, batch_id(e.name), e.table, e.record_count, 0, 0, 0, e.first_received_at, e.last_received_at)

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 
-from catchment.warehouses import Batch, Loaded
 from catchment.warehouses import postgres_sql as sql
+from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_connections import Connection
-from catchment.warehouses.shape import batch_id
-
-_Entry = tuple[str, str, str, int, int, int, int, datetime, datetime]
 
 
-class Ledger:
-    """What the ledger has of some batches' files, under the locks of their tables, and what is to be added."""
+def read_ledger(connection: Connection, names: Iterable[str]) -> Ledger:
+    """What the ledger has of these files."""
+    wanted = sorted(set(names))
+    return Ledger(set(connection.execute(sql.LEDGER_OF, [wanted]).fetchall()) if wanted else set())
 
-    def __init__(self, connection: Connection, names: Iterable[str]) -> None:
-        self._connection = connection
-        wanted = sorted(set(names))
-        self._known = set(connection.execute(sql.LEDGER_OF, [wanted]).fetchall()) if wanted else set()
-        self._entries: list[_Entry] = []
 
-    def has_all(self, table: str, names: Sequence[str]) -> bool:
-        """Whether it has this table's batch of every one of these files."""
-        return all((name, table) in self._known for name in names)
-
-    def has(self, batch: Batch) -> bool:
-        """Whether it has all that the batch accounts for; of one that accounts for nothing it has not."""
-        entered = [(name, batch.table) for name in batch.names] + [(each.name, each.table) for each in batch.entries]
-        return bool(entered) and all(each in self._known for each in entered)
-
-    def add(self, batch: Batch, loaded: Loaded) -> None:
-        """Enter the files of a batch that it lacks: of several loaded together it may have some. The counts stand
-        with the first, the others were loaded with it."""
-        span = (batch.first_received_at, batch.last_received_at)
-        own = [name for name in batch.names if (name, batch.table) not in self._known]
-        others = [each for each in batch.entries if (each.name, each.table) not in self._known]
-        lacking = [(name, batch.table, 0 if place else batch.record_count, *span) for place, name in enumerate(own)]
-        lacking += [(e.name, e.table, e.record_count, e.first_received_at, e.last_received_at) for e in others]
-        counts = (loaded.inserted, loaded.duplicates, loaded.dead)
-        for name, table, records, first, last in lacking:
-            self._entries.append((name, batch_id(name), table, records, *counts, first, last))
-            self._known.add((name, table))
-            counts = (0, 0, 0)
-
-    def write(self) -> None:
-        """Insert what was added."""
-        if self._entries:
-            with self._connection.cursor() as cursor:
-                cursor.executemany(sql.LEDGER_ADD, self._entries)
+def write_ledger(connection: Connection, ledger: Ledger) -> None:
+    """Insert what was added."""
+    if ledger.entries:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql.LEDGER_ADD, ledger.entries)
