@@ -1,0 +1,1 @@
+"""Pages for everyone: dashboards, SQL and the catalogue, over the warehouse."""

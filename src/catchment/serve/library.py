@@ -1,0 +1,90 @@
+"""The project's dashboards: Markdown files in a folder, read again when they change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from catchment.serve.dashboards.board import Board
+from catchment.serve.dashboards.read import read_board
+
+FOLDER = "dashboards"
+SUFFIX = ".md"
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One dashboard. `name` is its path below the folder without the suffix, as its address has it."""
+
+    name: str
+    path: Path
+    text: str
+    board: Board
+    changed_s: float
+
+
+class Library:
+    """The dashboards of one project. Calls may come from several threads: each entry is whole, and replaced as such."""
+
+    def __init__(self, root: Path, dialect: str) -> None:
+        self._root = root
+        self._dialect = dialect
+        self._read: dict[str, tuple[tuple[int, int], Entry]] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._root / FOLDER
+
+    def names(self) -> list[str]:
+        """Of all there are, in order; hidden files are none."""
+        return sorted(self._names())
+
+    def _names(self) -> Iterator[str]:
+        for folder, folders, files in os.walk(self.folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for file in files:
+                if file.endswith(SUFFIX) and not file.startswith("."):
+                    yield (Path(folder) / file).relative_to(self.folder).with_suffix("").as_posix()
+
+    def entry(self, name: str) -> Entry | None:
+        """The dashboard of that name as its file is now; None where there is none."""
+        path = self.path(name)
+        if path is None:
+            return None
+        try:
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            known = self._read.get(name)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            text = path.read_bytes()[:MAX_BYTES].decode("utf-8", "replace")
+        except OSError:
+            self._read.pop(name, None)
+            return None
+        entry = Entry(name, path, text, self.board(name, text), stat.st_mtime)
+        self._read[name] = (stamp, entry)
+        return entry
+
+    def board(self, name: str, text: str) -> Board:
+        """A text as the dashboard of that name, such as a draft."""
+        return read_board(f"{FOLDER}/{name}{SUFFIX}", text, self._dialect)
+
+    def path(self, name: str) -> Path | None:
+        """Where the file of a name lies; None for what is no name, such as one that leads out of the folder."""
+        parts = PurePosixPath(name).parts
+        if not parts or any(part.startswith(".") or "\\" in part or "\0" in part for part in parts) or name[0] == "/":
+            return None
+        path = self.folder.joinpath(*parts)
+        path = path.with_name(path.name + SUFFIX)
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except OSError:
+            return None
+        return path if inside else None
+
+    def entries(self) -> Sequence[Entry]:
+        """All of them."""
+        return [entry for entry in map(self.entry, self.names()) if entry is not None]

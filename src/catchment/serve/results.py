@@ -1,0 +1,138 @@
+"""A query's result in memory: a few thousand rows at most, each value exactly as the warehouse has it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import nanoarrow
+
+from catchment.warehouses import ArrowStream
+
+Kind = Literal["time", "date", "number", "text", "bool", "json", "other"]
+
+DECIMAL_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result. `type` is Arrow's name of it, for people to read."""
+
+    name: str
+    kind: Kind
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query returned. `rows` are tuples of str, int, float, Decimal, bool, datetime (with the zone where the
+    warehouse has one), date, time, or None; nested values are JSON text."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    is_cut: bool = False
+    """There were more rows than were asked for."""
+    ran_ms: float = 0.0
+    ran_at_s: float = field(default_factory=time.time)
+    """When it was asked, as Unix time."""
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def index(self, name: str) -> int | None:
+        """Where the column of that name stands; None for no such."""
+        return next((at for at, column in enumerate(self.columns) if column.name == name), None)
+
+
+def read(stream: ArrowStream, max_rows: int) -> Result:
+    """Read a result, `max_rows` of it at most; the stream is closed. Raises what the query raises."""
+    began_s = time.perf_counter()
+    asked_at_s = time.time()
+    try:
+        arrow = nanoarrow.ArrayStream(stream)
+        columns = tuple(_column(field) for field in arrow.schema.fields)
+        rows: list[tuple[Any, ...]] = []
+        for chunk in arrow.iter_chunks():
+            rows.extend(_rows(chunk, columns))
+            if len(rows) > max_rows:
+                break
+    finally:
+        stream.close()
+    is_cut = len(rows) > max_rows
+    ran_ms = (time.perf_counter() - began_s) * 1000
+    return Result(columns, tuple(rows[:max_rows]), is_cut, ran_ms, asked_at_s)
+
+
+def _column(field: Any) -> Column:
+    type_ = nanoarrow.Type(field.type.value)
+    return Column(field.name or "", _kind(field, type_.name.lower()), str(type_.name).lower())
+
+
+def _kind(field: Any, type_: str) -> Kind:
+    if type_ == "timestamp":
+        return "time"
+    if type_.startswith("date"):
+        return "date"
+    if type_ == "bool":
+        return "bool"
+    if type_.startswith(("int", "uint", "float", "half", "double", "decimal")) and "interval" not in type_:
+        return "number"
+    if type_ in {"list", "large_list", "fixed_size_list", "struct", "map"} or _is_json(field):
+        return "json"
+    if type_.startswith(("string", "large_string", "dictionary")):
+        return "text"
+    return "other"
+
+
+def _is_json(field: Any) -> bool:
+    return bool(field.metadata) and dict(field.metadata).get(b"ARROW:extension:name") == b"arrow.json"
+
+
+def _rows(chunk: Any, columns: tuple[Column, ...]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a chunk, a column at a time."""
+    return zip(*(_values(chunk.child(at), column) for at, column in enumerate(columns)), strict=True)
+
+
+def _values(array: Any, column: Column) -> list[Any]:
+    if column.type.startswith("decimal"):
+        return _decimals(array)
+    values = array.to_pylist()
+    if column.kind == "json":
+        return [value if isinstance(value, str | None) else _json(value) for value in values]
+    if column.kind == "other":
+        return [None if value is None else str(value) for value in values]
+    return list(values)
+
+
+def _decimals(array: Any) -> list[Decimal | None]:
+    """Read from the buffers: nanoarrow's own reading loses signs and digits."""
+    scale = array.schema.scale
+    inner = nanoarrow.c_array(array)
+    view = inner.view()
+    validity, data = view.buffer(0), bytes(view.buffer(1))
+    valid = bytes(validity)
+
+    def value(at: int) -> Decimal | None:
+        if valid and not valid[at >> 3] >> (at & 7) & 1:
+            return None
+        whole = int.from_bytes(data[at * DECIMAL_BYTES : (at + 1) * DECIMAL_BYTES], "little", signed=True)
+        digits = tuple(map(int, str(abs(whole))))
+        return Decimal((int(whole < 0), digits, -scale))
+
+    return [value(at) for at in range(inner.offset, inner.offset + len(inner))]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_text)
+
+
+def _text(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)

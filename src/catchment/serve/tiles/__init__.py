@@ -1,0 +1,1 @@
+"""Tiles: a fence's SQL as run, and what a page is told of its result."""
