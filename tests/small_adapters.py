@@ -28,7 +28,7 @@ class SmallQueue:
 
 
 class SmallStore:
-    """An archive or a warehouse for tests of what surrounds one."""
+    """An archive, a warehouse or a state for tests of what surrounds one."""
 
     class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Its settings."""
@@ -66,6 +66,7 @@ def small_adapters(monkeypatch: pytest.MonkeyPatch) -> Any:
         registry.Adapter("archive", "disk", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "duckdb", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "needy", "tests.small_adapters:NeedsUrl"),
+        registry.Adapter("state", "sqlite", "tests.small_adapters:SmallStore"),
     )
     monkeypatch.setattr(registry, "ADAPTERS", own)
     registry.adapter_class.cache_clear()

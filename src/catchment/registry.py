@@ -1,5 +1,6 @@
 """Every adapter in one line. Third parties add theirs by entry points of the groups `catchment.queues`,
-`catchment.archives` and `catchment.warehouses`: the name is the `type` of a project file, the value the class.
+`catchment.archives`, `catchment.warehouses` and `catchment.states`: the name is the `type` of a project file, the
+value the class.
 
 An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
 attribute of the class, or beside it in its module, or, where its driver is heavy, in a module of its own that is
@@ -85,6 +86,7 @@ ADAPTERS = (
         extra="postgres",
         settings="catchment.warehouses.postgres_config:PostgresConfig",
     ),
+    Adapter("state", "sqlite", "catchment.state.sqlite:SqliteState"),
 )
 
 

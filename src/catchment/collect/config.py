@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from catchment.addresses import check_listen, check_network
 from catchment.errors import Malformed
 from catchment.record import TableName, check_table
 
@@ -33,19 +33,6 @@ def _check_pattern(pattern: str) -> None:
 def _check_origin(origin: str) -> None:
     if origin != "*" and not re.fullmatch(r"https?://[^\s/?#]+", origin):
         raise ValueError("must be an origin as browsers send it", 'such as "https://www.acme.example"')
-
-
-def _check_listen(address: str) -> None:
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= 65_535):
-        raise ValueError("must be HOST:PORT", 'such as "127.0.0.1:8000"')
-
-
-def _check_network(network: str) -> None:
-    try:
-        ip_network(network, strict=False)
-    except ValueError:
-        raise ValueError("must be an address or a network", 'such as "10.0.0.0/8"') from None
 
 
 def _check_prefix(prefix: str) -> None:
@@ -128,7 +115,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = []
     internal: Annotated[
-        list[Annotated[str, Meta(extra={"check": _check_network})]],
+        list[Annotated[str, Meta(extra={"check": check_network})]],
         Meta(description="Networks of the company's own people: their events have `context_is_internal`."),
     ] = []
 
@@ -169,7 +156,7 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where events are sent to over HTTP, and what a client may ask of the endpoint."""
 
     listen: Annotated[
-        str, Meta(extra={"check": _check_listen}, description="The address to listen on; port 0 takes a free one.")
+        str, Meta(extra={"check": check_listen}, description="The address to listen on; port 0 takes a free one.")
     ] = "127.0.0.1:8000"
     workers: Annotated[
         int,
@@ -196,7 +183,7 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     trusted_proxies: Annotated[
-        list[Annotated[str, Meta(extra={"check": _check_network})]],
+        list[Annotated[str, Meta(extra={"check": check_network})]],
         Meta(description="Addresses of proxies in front whose `X-Forwarded-For` is believed."),
     ] = []
     max_header_bytes: Annotated[int, Meta(ge=1_024, description="A larger head is answered 431.")] = 16_384

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from catchment.addresses import Proxies, kept
 from catchment.collect import answers
-from catchment.collect.addresses import Proxies, kept
 from catchment.collect.answers import Refused
 from catchment.collect.bodies import unpacked, values_of
 from catchment.collect.calls import BadCall, Calls, check_count, read_any, read_batch, read_call

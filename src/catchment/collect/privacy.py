@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from catchment.collect.addresses import parsed
+from catchment.addresses import parsed
 from catchment.collect.calls import BadCall, Call, Calls, check_values, read_any
 from catchment.collect.config import SourceConfig
 from catchment.errors import Malformed

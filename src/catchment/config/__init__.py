@@ -9,7 +9,7 @@ from catchment.config.project import (
     find_project,
 )
 from catchment.config.reading import find_mistakes, load_project
-from catchment.config.sections import MetricsConfig, StateConfig
+from catchment.config.sections import MetricsConfig
 
 __all__ = [
     "PROJECT_FILE",
@@ -19,7 +19,6 @@ __all__ = [
     "Mistake",
     "Part",
     "Project",
-    "StateConfig",
     "find_mistakes",
     "find_project",
     "load_project",

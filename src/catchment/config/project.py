@@ -10,10 +10,12 @@ from typing import Any, Generic, TypeVar, cast
 from catchment import registry
 from catchment.archives import Archive
 from catchment.collect.config import CollectConfig
-from catchment.config.sections import MetricsConfig, StateConfig
+from catchment.config.sections import MetricsConfig
 from catchment.errors import UsageError
 from catchment.load.config import LoadConfig
 from catchment.queues import Queue
+from catchment.serve.config import ServeConfig
+from catchment.state import State
 from catchment.warehouses import Warehouse
 
 PROJECT_FILE = "catchment.toml"
@@ -52,9 +54,10 @@ class Project:
     queue: Part[Queue]
     archive: Part[Archive]
     warehouse: Part[Warehouse]
-    state: StateConfig
+    state: Part[State]
     load: LoadConfig
     collect: CollectConfig
+    serve: ServeConfig
     metrics: MetricsConfig
 
     @property

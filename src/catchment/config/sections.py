@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 from zoneinfo import available_timezones
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import Meta
 from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
+from catchment.serve.config import ServeConfig
 
 MAX_PROJECT_NAME = 100
 
@@ -41,14 +42,6 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = "UTC"
 
 
-class StateConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where cursors, task runs and drafts are kept."""
-
-    type: Annotated[Literal["sqlite"], Meta(description="Which kind of state; `sqlite` lies in the project.")] = (
-        "sqlite"
-    )
-
-
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The private port on which each service answers /healthz, /readyz and /metrics."""
 
@@ -67,9 +60,9 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
-    "state": StateConfig,
     "load": LoadConfig,
     "collect": CollectConfig,
+    "serve": ServeConfig,
     "metrics": MetricsConfig,
 }
 """Sections whose settings are always the same."""
@@ -78,15 +71,15 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
     "queue": ("sqlite", "Where messages wait durably until they are loaded."),
     "archive": ("disk", "Where everything ever loaded is kept as it was received."),
     "warehouse": ("duckdb", "Where tables live and are asked in SQL."),
+    "state": ("sqlite", "Where accounts, drafts and the audit are kept; `sqlite` lies in the project."),
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
-SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "metrics")
+SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "serve", "metrics")
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "listen": (),
     "extract": (),
-    "serve": (),
     "schedule": (),
     "monitor": (),
     "notify": (),

@@ -1,1 +1,1 @@
-"""Pages for everyone: dashboards, SQL and the catalogue, over the warehouse."""
+"""The web: dashboards, SQL, accounts. Starlette and what else it stands on come with the extra `serve`."""

@@ -1,0 +1,157 @@
+"""The addresses that the sign-in's forms are sent to.
+
+Forms are answered with 303: to the page wanted, or back to the form with `?error=`, one of `ERRORS`. What is sent as
+JSON is answered as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from catchment.errors import UsageError
+from catchment.serve.accounts.accounts import Accounts, Refused, SignedIn, TooMany
+from catchment.serve.accounts.cookies import cookie_name, set_cookie
+from catchment.serve.accounts.forms import BadForm, fields, is_json
+from catchment.serve.accounts.local import way_back
+from catchment.serve.accounts.passwords import WeakPassword
+from catchment.serve.accounts.user import client_of, current_user
+from catchment.serve.accounts.visit import Visit
+
+ERRORS: Final[Mapping[str, str]] = {
+    "refused": "That email and password do not go together.",
+    "wait": "Too many attempts. Wait a few minutes, then try again.",
+    "link": "This link has been used or has expired. Ask an admin for another one.",
+    "password": "Choose a password of at least 12 characters that others would not guess.",
+    "email": "That is no email.",
+    "company": "The company's sign-in did not let you in. Ask an admin.",
+    "form": "That was not understood. Try again.",
+}
+"""What `?error=` says, in words for the page."""
+
+
+def of(accounts: Accounts) -> list[Route]:
+    """The routes; paths are below the base path."""
+
+    async def sign_in(request: Request) -> Response:
+        form, failed = await _form(request, "/sign-in")
+        if form is None:
+            return failed
+        back = {"next": form["next"]} if form.get("next") else {}
+        try:
+            signed_in = await accounts.sign_in(
+                form.get("email", ""), form.get("password", ""), client_of(request), _old(request, accounts)
+            )
+        except TooMany as error:
+            return _failed(request, "/sign-in", "wait", 429, wait_s=error.wait_s, back=back)
+        except Refused:
+            return _failed(request, "/sign-in", "refused", 401, back=back)
+        return _signed_in(request, accounts, signed_in, form.get("next"))
+
+    async def use_link(request: Request) -> Response:
+        form, failed = await _form(request, "/sign-in/link")
+        if form is None:
+            return failed
+        token = form.get("token", "")
+        try:
+            signed_in = await accounts.use_link(
+                token,
+                client_of(request),
+                email=form.get("email", ""),
+                name=form.get("name", ""),
+                password=form.get("password", ""),
+                old=_old(request, accounts),
+            )
+        except Refused:
+            return _failed(request, "/sign-in", "link", 401)
+        except UsageError as error:
+            code = "password" if isinstance(error, WeakPassword) else "email"
+            return _failed(request, "/sign-in/link", code, 400, words=error.message, back={"token": token})
+        return _signed_in(request, accounts, signed_in, form.get("next"))
+
+    async def sign_out(request: Request) -> Response:
+        visit = _visit(request)
+        secret = _old(request, accounts)
+        if secret:
+            await accounts.run(accounts.sign_out, secret, client_of(request))
+        answer: Response = JSONResponse({}) if is_json(request) else _redirect(visit, "/sign-in")
+        answer.headers.append("set-cookie", set_cookie(visit, accounts.instance, "", 0))
+        answer.headers["clear-site-data"] = '"cache"'
+        return answer
+
+    return [
+        Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/sign-in/link", use_link, methods=["POST"]),
+        Route("/sign-out", sign_out, methods=["POST"]),
+        Route("/api/me", _me, methods=["GET"]),
+    ]
+
+
+async def _me(request: Request) -> Response:
+    user = current_user(request)
+    return JSONResponse(
+        {
+            "id": user.id,
+            "email": user.email,
+            "name": user.name,
+            "role": user.role,
+            "groups": sorted(user.groups),
+            "token": user.token,
+        }
+    )
+
+
+def _signed_in(request: Request, accounts: Accounts, signed_in: SignedIn, asked: str | None) -> Response:
+    visit = _visit(request)
+    where = way_back(asked, visit.site.base_path)
+    answer: Response = JSONResponse({"next": where}) if is_json(request) else RedirectResponse(where, 303)
+    cookie = set_cookie(visit, accounts.instance, signed_in.secret, signed_in.max_age_s)
+    answer.headers.append("set-cookie", cookie)
+    answer.headers["cache-control"] = "no-store"
+    return answer
+
+
+def _failed(
+    request: Request,
+    path: str,
+    code: str,
+    status: int,
+    *,
+    words: str = "",
+    wait_s: int = 0,
+    back: Mapping[str, str] = {},
+) -> Response:
+    if is_json(request):
+        answer: Response = JSONResponse({"error": words or ERRORS[code], "code": code}, status)
+    else:
+        answer = _redirect(_visit(request), f"{path}?{urlencode({'error': code, **back})}")
+    if wait_s:
+        answer.headers["retry-after"] = str(wait_s)
+    answer.headers["cache-control"] = "no-store"
+    return answer
+
+
+async def _form(request: Request, path: str) -> tuple[Mapping[str, str], Response] | tuple[None, Response]:
+    try:
+        return await fields(request), Response()
+    except BadForm as error:
+        return None, _failed(request, path, "form", error.status, words=str(error))
+
+
+def _redirect(visit: Visit, path: str) -> Response:
+    return RedirectResponse(visit.site.url(path), 303)
+
+
+def _old(request: Request, accounts: Accounts) -> str | None:
+    visit = _visit(request)
+    return visit.cookie(cookie_name(visit, accounts.instance))
+
+
+def _visit(request: Request) -> Visit:
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
