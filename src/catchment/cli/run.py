@@ -20,6 +20,7 @@ from catchment.service import Service
 
 SERVICES: dict[str, str] = {
     "collect": "catchment.cli.collect:collect",
+    "serve": "catchment.cli.serve:serve",
     "load": "catchment.cli.load:load",
 }
 """Name → "module:function", the function taking the `Project` and returning the `Service`; imported when it is to
@@ -35,6 +36,22 @@ collect_port = click.option(
     type=click.IntRange(0, 65_535),
     help="Collect on this port rather than the project file's; 0 takes a free one.",
 )
+
+serve_port = click.option(
+    "--serve-port",
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    help="Serve pages on this port rather than the project file's; 0 takes a free one.",
+)
+
+
+def with_ports(project: Project, collect: int | None, serve: int | None) -> Project:
+    """The project with other ports to listen on, where they are given."""
+    project = with_collect_port(project, collect)
+    if serve is None:
+        return project
+    host = project.serve.listen.rpartition(":")[0]
+    return replace(project, serve=structs.replace(project.serve, listen=f"{host}:{serve}"))
 
 
 def with_collect_port(project: Project, port: int | None) -> Project:
@@ -53,7 +70,8 @@ def _names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 @with_project
 @click.argument("names", metavar="SERVICE...", nargs=-1, required=True, shell_complete=_names)
 @collect_port
-def run(project: Project, names: tuple[str, ...], collect_port: int | None) -> int:
+@serve_port
+def run(project: Project, names: tuple[str, ...], collect_port: int | None, serve_port: int | None) -> int:
     """Run one or more services in this process.
 
     For production, where something else starts, watches and restarts processes; `catchment up` does it all. The
@@ -61,7 +79,7 @@ def run(project: Project, names: tuple[str, ...], collect_port: int | None) -> i
     """
     wanted = list(dict.fromkeys(names))
     log.setup(wanted[0] if len(wanted) == 1 else "run")
-    project = with_collect_port(project, collect_port)
+    project = with_ports(project, collect_port, serve_port)
     services = [make_service(project, name) for name in wanted]
     # Imported late, as the services themselves: a wrong name should be said at once.
     from catchment.process import run_services

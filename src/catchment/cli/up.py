@@ -11,7 +11,8 @@ import click
 from catchment import log
 from catchment.child import Child
 from catchment.cli.project import with_project
-from catchment.cli.run import SERVICES, collect_port, with_collect_port
+from catchment.cli.run import SERVICES, collect_port, serve_port, with_ports
+from catchment.cli.serve import is_used as serves
 from catchment.config import Project
 from catchment.listening import Port
 from catchment.presence import ServiceState
@@ -21,17 +22,19 @@ from catchment.supervisor import Supervisor
 @click.command()
 @with_project
 @collect_port
-def up(project: Project, collect_port: int | None) -> int:
+@serve_port
+def up(project: Project, collect_port: int | None, serve_port: int | None) -> int:
     """Run everything, embedded.
 
     Starts a process for each service of the project, restarts what dies, and prints the addresses when all are
     ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
-    project = with_collect_port(project, collect_port)
+    project = with_ports(project, collect_port, serve_port)
     port = Port(project.collect.host, project.collect.port)
+    ports = {"serve": Port(project.serve.host, project.serve.port)} if serves(project) else {}
     children = [
-        Child(name, _command(project, name), _environment(name), port if name.startswith("collect") else None)
+        Child(name, _command(project, name), _environment(name), port if name.startswith("collect") else ports.get(name))
         for name in _services(project)
     ]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
@@ -41,7 +44,8 @@ def _services(project: Project) -> list[str]:
     """A process exists only if the project uses it; several workers are several."""
     workers = project.collect.workers if project.collect.sources or project.collect.webhooks else 0
     collectors = ["collect", *(f"collect-{number}" for number in range(2, workers + 1))][:workers]
-    return [*collectors, *(name for name in SERVICES if name != "collect")]
+    others = [name for name in SERVICES if name != "collect" and (name != "serve" or serves(project))]
+    return [*collectors, *others]
 
 
 def _command(project: Project, name: str) -> list[str]:

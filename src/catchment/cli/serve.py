@@ -1,0 +1,62 @@
+"""The `serve` service as a process runs it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from zoneinfo import ZoneInfo
+
+from catchment.cli.parts import is_embedded, open_here
+from catchment.config import Project
+from catchment.errors import UsageError, WarehouseDown
+from catchment.service import Service
+from catchment.warehouses import Warehouse
+from catchment.warehouses.duckdb_remote import find
+
+DASHBOARDS = "dashboards"
+
+
+def is_used(project: Project) -> bool:
+    """Whether the project has pages: dashboards, or settings of its own for them."""
+    return (project.root / DASHBOARDS).is_dir() or bool(project.serve.home)
+
+
+def serve(project: Project) -> Service:
+    """The service, not yet running. Raises `UsageError` where its extra is not installed."""
+    try:
+        from catchment.serve.service import ServeService
+        from catchment.serve.web.app import Parts, application
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("catchment"):
+            raise
+        raise UsageError(
+            f"serving pages needs the module {error.name}, which is not installed", "pip install 'catchment[serve]'"
+        ) from error
+
+    @contextlib.asynccontextmanager
+    async def made() -> AsyncIterator[object]:
+        with contextlib.closing(project.state.open()) as state:
+            parts = Parts(
+                project=project.name,
+                zone=ZoneInfo(project.timezone),
+                config=project.serve,
+                root=project.root,
+                runtime=project.runtime,
+                state=state,
+                open_warehouse=lambda: _warehouse(project),
+                dialect=project.warehouse.type,
+            )
+            async with application(parts) as app:
+                yield app
+
+    return ServeService(project.serve, project.root, made)
+
+
+def _warehouse(project: Project) -> Warehouse:
+    """An embedded warehouse through its process, any other directly. Raises `WarehouseDown`."""
+    if not is_embedded(project):
+        return open_here(project)
+    found = find(project.runtime)
+    if found is None:
+        raise WarehouseDown("the warehouse process is not running", "catchment up")
+    return found

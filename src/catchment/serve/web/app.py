@@ -1,0 +1,124 @@
+"""The pages as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from catchment.errors import CatchmentError
+from catchment.log import get_log
+from catchment.serve.accounts import Forbidden
+from catchment.serve.accounts import routes as account_routes
+from catchment.serve.accounts.access import Access
+from catchment.serve.accounts.accounts import Accounts
+from catchment.serve.accounts.user import user_or_none
+from catchment.serve.asking import Asking
+from catchment.serve.config import ServeConfig
+from catchment.serve.library import Library
+from catchment.serve.tiles.palette import Palette
+from catchment.serve.warehouse import Asked
+from catchment.serve.web import boards, signing
+from catchment.serve.web.assets import Assets
+from catchment.serve.web.headers import SecurityHeaders
+from catchment.serve.web.site import Site
+from catchment.state import State
+from catchment.warehouses import Warehouse
+
+_log = get_log("serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pages are made of. `dialect` is the SQL's; `root` and `runtime` are the project's folders."""
+
+    project: str
+    zone: ZoneInfo
+    config: ServeConfig
+    root: Path
+    runtime: Path
+    state: State
+    open_warehouse: Callable[[], Warehouse]
+    dialect: str
+
+
+@asynccontextmanager
+async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
+    """The application, and the end of what it has begun. The state is its owner's to close."""
+    asked = Asked(parts.open_warehouse)
+    asking = Asking(asked.run, asked.versions)
+    accounts = Accounts(parts.state, parts.config)
+    site = Site(
+        project=parts.project,
+        zone=parts.zone,
+        config=parts.config,
+        assets=Assets(parts.config.base_path, parts.runtime / "cache"),
+        accounts=accounts,
+        library=Library(parts.root, parts.dialect),
+        asking=asking,
+        palette=Palette(),
+        dialect=parts.dialect,
+    )
+    try:
+        yield wrapped(site)
+    finally:
+        asking.close()
+        asked.close()
+        accounts.close()
+
+
+def wrapped(site: Site) -> ASGIApp:
+    """The routes behind what guards them."""
+    routes = [
+        Route("/healthz", _healthz, methods=["GET"]),
+        Route("/static/{name}", site.assets.serve, methods=["GET"]),
+        *signing.of(site),
+        *account_routes.of(site.accounts),
+        *boards.of(site),
+    ]
+    if site.base:
+        routes = [Mount(site.base, routes=routes)]
+
+    async def forbidden(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Forbidden)
+        return _said(site, request, 403, "This is not for you", f"It needs the role {error.role}. Ask an admin.")
+
+    async def missing(request: Request, error: Exception) -> Response:
+        del error
+        return _said(site, request, 404, "There is no such page", "It may have been renamed, or removed.")
+
+    async def troubled(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CatchmentError)
+        return _said(site, request, 503, "That did not work", str(error))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        _log.error("a page failed", path=request.url.path, exc=error)
+        return PlainTextResponse("That did not work; the log of `serve` says why.", 500)
+
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(SecurityHeaders), Middleware(Access, accounts=site.accounts, config=site.config)],
+        exception_handlers={Forbidden: forbidden, 404: missing, CatchmentError: troubled, Exception: failed},
+    )
+    return app
+
+
+def _said(site: Site, request: Request, status: int, title: str, *lines: str) -> Response:
+    """One thing said, as a page for people and as JSON for programs."""
+    if user_or_none(request) is None or "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"error": " ".join((f"{title}.", *lines))}, status)
+    return site.message(request, status, title, *lines)
+
+
+async def _healthz(request: Request) -> Response:
+    del request
+    return PlainTextResponse("ok\n")

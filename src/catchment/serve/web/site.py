@@ -1,0 +1,77 @@
+"""What all pages share: the project's names, the assets, the parts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from catchment.serve.accounts import User
+from catchment.serve.accounts.accounts import Accounts
+from catchment.serve.accounts.user import user_or_none
+from catchment.serve.asking import Asking
+from catchment.serve.config import ServeConfig
+from catchment.serve.library import Library
+from catchment.serve.tiles.palette import Palette
+from catchment.serve.web.assets import Assets
+from catchment.serve.web.templates import render
+
+PLACES = (("home", "/", "Home"), ("dashboards", "/dashboards", "Dashboards"))
+THEMES = {"light", "dark"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything that a page may need."""
+
+    project: str
+    zone: ZoneInfo
+    config: ServeConfig
+    assets: Assets
+    accounts: Accounts
+    library: Library
+    asking: Asking
+    palette: Palette
+    dialect: str
+
+    @property
+    def base(self) -> str:
+        """What every address begins with."""
+        return self.config.base_path
+
+    def text(self, request: Request, template: str, **values: Any) -> str:
+        """A page's HTML. `here` names the place of the menu that it belongs to."""
+        user = user_or_none(request)
+        theme = request.cookies.get("theme", "")
+        shared: Mapping[str, Any] = {
+            "project": self.project,
+            "base": self.base,
+            "asset": self.assets.address,
+            "theme": theme if theme in THEMES else "",
+            "places": PLACES,
+            "here": "",
+            "user": user,
+            "initials": initials(user) if user else "",
+        }
+        return render(template, **{**shared, **values})
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """A page as an answer."""
+        return HTMLResponse(self.text(request, template, **values), status)
+
+    def message(self, request: Request, status: int, title: str, *lines: str, back: str = "/") -> Response:
+        """A page that says one thing."""
+        return self.page(
+            request, "message.html", status, title=title, lines=lines, back=self.base + back, back_label="Go back"
+        )
+
+
+def initials(user: User) -> str:
+    """Two letters for who is signed in."""
+    words = [word for word in user.name.replace(".", " ").split() if word[0].isalnum()]
+    found = "".join(word[0] for word in words[:2]) or user.email[:2]
+    return found.upper()
