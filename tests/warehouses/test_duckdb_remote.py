@@ -400,12 +400,12 @@ GARBAGE = [
     b"\x00" * 100,
     b"GET / HTTP/1.1\r\n\r\n",
     b"POST /shape HTTP/1.1\r\n\r\n",
-    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: -1\r\n\r\n",
-    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 3\r\n\r\nxxx",
-    b"POST /query HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 1\r\n\r\n\xc1",
-    b"POST /nothing HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 0\r\n\r\n",
-    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 999999999\r\n\r\n",
-    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 20\r\n\r\ncut short",
+    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: -1\r\n\r\n",
+    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 3\r\n\r\nxxx",
+    b"POST /query HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 1\r\n\r\n\xc1",
+    b"POST /nothing HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 0\r\n\r\n",
+    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 999999999\r\n\r\n",
+    b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 20\r\n\r\ncut short",
     b"POST /shape HTTP/1.1\r\nX-Catchment-Protocol: 9\r\nContent-Length: 0\r\n\r\n",
     b"POST /shape HTTP/1.1\r\n" + b"X: y\r\n" * 1000,
     b"x" * 100_000,
@@ -429,11 +429,11 @@ def test_garbage_harms_nobody(remote: RemoteDuckDB, server: WarehouseServer, byt
 
 
 def test_a_body_that_is_refused_is_not_taken_for_a_request(server: WarehouseServer, remote: RemoteDuckDB) -> None:
-    hidden = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 1\r\n\r\n\x90"
+    hidden = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 1\r\n\r\n\x90"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
         stranger.settimeout(5)
         stranger.connect(remote._new_connection().description.socket)
-        head = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 1\r\nContent-Length: 999999999\r\n\r\n"
+        head = b"POST /halts HTTP/1.1\r\nX-Catchment-Protocol: 2\r\nContent-Length: 999999999\r\n\r\n"
         stranger.sendall(head + hidden)
         answers = b""
         try:

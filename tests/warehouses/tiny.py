@@ -14,9 +14,10 @@ import duckdb
 
 from catchment.errors import CatchmentError
 from catchment.record import now
-from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.duckdb_server import WarehouseServer
+from catchment.warehouses.running import Running
 from catchment.warehouses.shape import Column, Shape
 
 
@@ -27,6 +28,7 @@ class TinyWarehouse:
 
     def __init__(self, file: Path) -> None:
         self._connection = duckdb.connect(str(file))
+        self._running = Running()
         confine(self._connection, [file.parent])
         self.failure: BaseException | None = None
         self.batches: list[Batch] = []
@@ -93,9 +95,13 @@ class TinyWarehouse:
         *,
         timeout_s: float | None = None,
         max_rows: int | None = None,
+        asker: Asker | None = None,
     ) -> ArrowStream:
         self._fail()
-        return run_query(self._connection.cursor(), sql, params, timeout_s, max_rows)
+        return run_query(self._connection.cursor(), sql, params, timeout_s, max_rows, asker, self._running)
+
+    def cancel(self, query_id: str) -> bool:
+        return self._running.cancel(query_id)
 
     def connections(self) -> int:
         """How many there are, of queries that have not ended and its own."""

@@ -19,6 +19,7 @@ import pytest
 
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
+from catchment.testing.askers import AskerConformance
 from catchment.testing.batches import (
     T0,
     TABLE,
@@ -41,7 +42,7 @@ from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Wa
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 
-class WarehouseConformance(EntryConformance, ViewConformance):
+class WarehouseConformance(AskerConformance, EntryConformance, ViewConformance):
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
 

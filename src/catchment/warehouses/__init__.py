@@ -208,6 +208,15 @@ class Filled(msgspec.Struct, frozen=True):
     """Of which a value is as it was: no column takes it, or the archive has two that differ."""
 
 
+class Asker(msgspec.Struct, frozen=True):
+    """A person who asks, in SQL of their own or through a dashboard, rather than a part of Catchment."""
+
+    query_id: str = ""
+    """What `cancel` knows the query by; no other that runs may have it. Empty where it is never cancelled so."""
+    zone: str = "UTC"
+    """The session's time zone, by its IANA name."""
+
+
 class ArrowStream(Protocol):
     """A query's result: columns and types at once, rows as they come. Read it once, then or before close it."""
 
@@ -312,9 +321,22 @@ class Warehouse(Protocol):
         *,
         timeout_s: float | None = None,
         max_rows: int | None = None,
+        asker: Asker | None = None,
     ) -> ArrowStream:
         """Run one reading statement. Raises `UsageError` for SQL that is wrong or would write, `Retry` on a
-        timeout."""
+        timeout.
+
+        Parameters are `$1`, `$2` of a sequence or `$name` of a mapping; they are bound, and never enter the text.
+        What an `asker` asks is not trusted: it reads tables and calls functions that are on a list, or not volatile,
+        and nothing else: no files, settings, secrets, no functions that act or wait.
+        """
+
+    def cancel(self, query_id: str) -> bool:
+        """End the query of this id, wherever it stands; its reader gets a `Retry`. Returns at once.
+
+        False where none runs: it has ended, or has not come yet. DuckDB plans a query to its end, and looks up for
+        an interruption between two chunks of rows alone.
+        """
 
     def row_count(self, table: str, since: datetime, enough: int) -> int:
         """How many rows of the table were received since, counted up to `enough`; 0 for no table."""

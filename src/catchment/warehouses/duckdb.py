@@ -29,7 +29,7 @@ from catchment.errors import (
     WarehouseDown,
 )
 from catchment.log import get_log
-from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import duckdb_fill as filling
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
@@ -40,6 +40,7 @@ from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, re
 from catchment.warehouses.duckdb_query import run_query
 from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.running import Running
 from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen, batch_id
 
 _log = get_log("warehouse")
@@ -69,6 +70,7 @@ class DuckDBWarehouse:
         self._ddl = threading.Lock()
         self._checkpointing = threading.Lock()
         self._local = threading.local()
+        self._running = Running()
         self._closed = False
         try:
             for each in (self.path.parent, self._tmp):
@@ -332,10 +334,15 @@ class DuckDBWarehouse:
         *,
         timeout_s: float | None = None,
         max_rows: int | None = None,
+        asker: Asker | None = None,
     ) -> ArrowStream:
         if self._closed:
             raise WarehouseDown("the warehouse is closed")
-        return run_query(self._new_cursor(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
+        cursor = self._new_cursor()
+        return run_query(cursor, sql, params, timeout_s, max_rows, asker, self._running, self._shapes)
+
+    def cancel(self, query_id: str) -> bool:
+        return self._running.cancel(query_id)
 
     # ---- keeping ----------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ Three fences, since each alone has gaps:
 - a transaction that DuckDB keeps read-only: an INSERT inside a WITH, `nextval`, EXPLAIN ANALYZE of a write.
 Files of the machine, the network, Python's variables (which DuckDB would take for tables) and the settings that
 all share are closed by `confine`, once, when the database is opened.
+What a person asks passes a fourth one, a list of what is allowed: `duckdb_guard`.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +26,12 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, StatementType
 from nanoarrow._utils import NanoarrowException
 
 from catchment.errors import CatchmentError, Retry, StorageError, UsageError, WarehouseDown
+from catchment.warehouses import Asker
 from catchment.warehouses.duckdb_arrow import pieces, select_list
+from catchment.warehouses.duckdb_guard import check_allowed
 from catchment.warehouses.ipc import IpcFile
+from catchment.warehouses.quoting import text as quoted
+from catchment.warehouses.running import Running
 
 ACTING_FUNCTIONS = frozenset(
     {
@@ -62,6 +67,13 @@ _KINDS = {StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI}
 MAX_SQL_CHARACTERS = 256 * 1024
 """Planning can't be interrupted, and 20,000 SELECTs in a UNION take minutes of it."""
 _INTERRUPT_EVERY_S = 0.05
+_OFF = (
+    "python_enable_replacements",
+    "autoload_known_extensions",
+    "autoinstall_known_extensions",
+    "allow_community_extensions",
+    "allow_persistent_secrets",
+)
 _MESSAGE_CHARACTERS = 600
 
 Params = Sequence[Any] | Mapping[str, Any] | None
@@ -75,6 +87,10 @@ def confine(connection: DuckDBPyConnection, folders: Sequence[Path]) -> None:
     allowed = ", ".join("'" + str(folder.resolve()).replace("'", "''") + "/'" for folder in folders)
     connection.execute(f"SET allowed_directories = [{allowed}]")
     connection.execute("SET enable_external_access = false")
+    for setting in _OFF:
+        connection.execute(f"SET {setting} = false")
+    # A session's own; no statement of a query's can set it.
+    connection.execute("SET allowed_configs = ['TimeZone']")
     connection.execute("SET lock_configuration = true")
 
 
@@ -84,16 +100,24 @@ def run_query(
     params: Params = None,
     timeout_s: float | None = None,
     max_rows: int | None = None,
+    asker: Asker | None = None,
+    running: Running | None = None,
+    loaded: Container[str] = (),
 ) -> DuckDBStream:
     """Check and bind one reading statement, which runs when its stream is read. The stream owns the cursor.
+
+    An asker's is entered in `running` under its id while it lasts; `loaded` are tables that are known to be there.
 
     Raises `UsageError` for SQL that is wrong or would change something. What shows only while running is raised
     by the stream: `UsageError` (a value that does not convert), `Retry` (`timeout_s`, counted from here, is over).
     """
-    limit = _Limit(cursor)
-    limit.start(timeout_s)
+    limit = _Limit(cursor, running, asker.query_id if asker else "")
     try:
+        limit.start(timeout_s)
         text, kind = _statement(cursor, sql)
+        if asker is not None:
+            check_allowed(cursor, text, kind, loaded)
+            _set_zone(cursor, asker.zone)
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         prepare = _Prepared(cursor, text, params, max_rows)
         # PIVOT and EXPLAIN ANALYZE run while they are bound: left to the reading, which can be given up.
@@ -107,6 +131,13 @@ def run_query(
         limit.finish()
         raise
     return DuckDBStream(limit, prepare)
+
+
+def _set_zone(cursor: DuckDBPyConnection, zone: str) -> None:
+    try:
+        cursor.execute(f"SET SESSION TimeZone = {quoted(zone)}")
+    except duckdb.NotImplementedException:
+        raise UsageError(f"no time zone {zone!r}", "a name such as Europe/Vienna") from None
 
 
 def _statement(cursor: DuckDBPyConnection, sql: str) -> tuple[str, StatementType]:
@@ -187,16 +218,23 @@ class _Limit:
     next batch is lost.
     """
 
-    def __init__(self, cursor: DuckDBPyConnection) -> None:
+    def __init__(self, cursor: DuckDBPyConnection, running: Running | None, query_id: str) -> None:
         self._cursor = cursor
+        self._running = running if query_id else None
+        self._query_id = query_id
+        self._is_entered = False
         self._finished = threading.Event()
         self._lock = threading.Lock()
         self.timeout_s: float | None = None
         self.over = False
         self.given_up = False
+        self.cancelled = False
 
     def start(self, timeout_s: float | None) -> None:
         self.timeout_s = timeout_s
+        if self._running is not None:
+            self._running.enter(self._query_id, self.cancel)
+            self._is_entered = True
         if timeout_s is not None:
             threading.Thread(target=self._wait, name="query-timeout", daemon=True).start()
 
@@ -204,6 +242,11 @@ class _Limit:
         if not self._finished.wait(self.timeout_s):
             self.over = True
             self._interrupt()
+
+    def cancel(self) -> None:
+        """End it, whatever its reader does; returns at once."""
+        self.cancelled = True
+        self.interrupt()
 
     def interrupt(self) -> None:
         """End what another thread is reading at this moment; returns at once."""
@@ -222,6 +265,8 @@ class _Limit:
             if not self._finished.is_set():
                 self._finished.set()
                 self._cursor.close()
+                if self._is_entered and self._running is not None:
+                    self._running.leave(self._query_id)
 
     def check(self) -> None:
         """Raise what is to be said of a query that was ended."""
@@ -230,6 +275,8 @@ class _Limit:
                 f"the query took longer than {self.timeout_s:g} s and was ended",
                 "a longer timeout, fewer rows, or a WHERE on _received_at",
             )
+        if self.cancelled:
+            raise Retry("the query was cancelled")
         if self.given_up:
             raise Retry("the query was given up by its reader")
 

@@ -15,7 +15,7 @@ import msgspec
 
 from catchment import __version__
 from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.ipc import IpcFile
 from catchment.warehouses.shape import Shape
@@ -248,15 +248,21 @@ class RemoteDuckDB:
         *,
         timeout_s: float | None = None,
         max_rows: int | None = None,
+        asker: Asker | None = None,
     ) -> ArrowStream:
         """As `Warehouse.query`; also raises `Retry` where too many queries are running."""
-        body = wire.encode(wire.Query(sql, wire.packed(params), timeout_s, max_rows))
+        body = wire.encode(wire.Query(sql, wire.packed(params), timeout_s, max_rows, asker))
         connection, response = self._ask("query", body, None if timeout_s is None else timeout_s + ANSWER_MARGIN_S)
         if response.status != 200:
             body = response.read()
             self._give_back(connection)
             raise wire.raised(msgspec.msgpack.decode(body, type=wire.Problem))
         return _RemoteStream(connection, response, self._give_back)
+
+    def cancel(self, query_id: str) -> bool:
+        """As `Warehouse.cancel`; also of one that waits in line there."""
+        ended: bool = self._call("cancel", query_id)
+        return ended
 
     def close(self) -> None:
         """Let go of the connections; the process goes on. Twice does nothing."""

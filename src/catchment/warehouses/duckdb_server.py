@@ -31,6 +31,7 @@ from catchment import __version__
 from catchment.errors import Abort, CatchmentError, NoSpace, Retry, Skip, StorageError, UsageError, WarehouseDown
 from catchment.warehouses import ArrowStream, Warehouse
 from catchment.warehouses import duckdb_wire as wire
+from catchment.warehouses.running import Running
 
 log = logging.getLogger(__name__)
 
@@ -236,6 +237,7 @@ class _Listener(ThreadingMixIn, UnixStreamServer):
         self.queue_s = queue_s
         self.queries = threading.BoundedSemaphore(max_queries)
         self.traffic = _Traffic()
+        self.running = Running()
         self.draining = False
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -255,13 +257,26 @@ class _Listener(ThreadingMixIn, UnixStreamServer):
         log.debug("a connection to the warehouse broke", exc_info=True)
 
     @contextmanager
+    def named(self, query_id: str, end: Callable[[], None]) -> Iterator[None]:
+        """While it lasts, `end` is called where somebody cancels the query of this id, if it has one."""
+        if query_id:
+            self.running.enter(query_id, end)
+        try:
+            yield
+        finally:
+            if query_id:
+                self.running.leave(query_id)
+
+    @contextmanager
     def a_query(self, gone: threading.Event) -> Iterator[None]:
         """Wait in line. Raises `Retry` when it takes too long."""
         deadline = time.monotonic() + self.queue_s
         while not self.queries.acquire(timeout=DEPARTED_EVERY_S):
             if self.draining:
                 raise WarehouseDown("the warehouse process is stopping")
-            if gone.is_set() or time.monotonic() >= deadline:
+            if gone.is_set():
+                raise Retry("the query was cancelled")
+            if time.monotonic() >= deadline:
                 raise Retry(
                     f"{self.max_queries} queries are running, and none ended within {self.queue_s:g} s",
                     "ask again later, or end one of them",
@@ -298,6 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_problem(Abort(f"the warehouse process failed: {type(error).__name__}: {error}"))
 
     def _answer(self) -> None:
+        # Until its body is read, which else would be taken for the next request.
+        self.close_connection = True
         if self.server.draining:
             raise WarehouseDown("the warehouse process is stopping")
         if self.headers.get(wire.PROTOCOL_HEADER) != str(wire.PROTOCOL):
@@ -310,6 +327,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/query":
             self._query(_decoded(body, wire.Query))
             return
+        if self.path == "/cancel":  # of ours, since it may wait in line yet
+            self._send(200, wire.encode(self.server.running.cancel(*_decoded(body, wire.CALLS["cancel"].arguments))))
+            return
         call = wire.CALLS.get(self.path.removeprefix("/"))
         if call is None:
             raise UsageError(f"the warehouse process knows no call {self.path!r}")
@@ -320,8 +340,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, limit_bytes: int) -> bytes:
         length = self.headers.get("Content-Length", "")
-        # Left unread, a body would be taken for the next request.
-        self.close_connection = True
         if not (length.isascii() and length.isdigit()):
             raise UsageError("a call needs a Content-Length")
         if int(length) > limit_bytes:
@@ -339,18 +357,27 @@ class _Handler(BaseHTTPRequestHandler):
             raise UsageError(f"a parameter can't be read: {error}") from None
         departed = threading.Event()
         streams: list[ArrowStream] = []
+        query_id = query.asker.query_id if query.asker else ""
 
         def leave() -> None:
             departed.set()
+            if query_id:
+                self.server.warehouse.cancel(query_id)  # before it has a stream, too
             for stream in streams:
                 stream.close()
 
-        with self.server.traffic.watched(self.connection, leave), self.server.a_query(departed):
-            stream = self.server.warehouse.query(query.sql, params, timeout_s=query.timeout_s, max_rows=query.max_rows)
+        with (
+            self.server.named(query_id, leave),
+            self.server.traffic.watched(self.connection, leave),
+            self.server.a_query(departed),
+        ):
+            stream = self.server.warehouse.query(
+                query.sql, params, timeout_s=query.timeout_s, max_rows=query.max_rows, asker=query.asker
+            )
             streams.append(stream)
-            if departed.is_set():
-                stream.close()
             try:
+                if departed.is_set():
+                    raise Retry("the query was cancelled")
                 self._send_stream(stream)
             finally:
                 stream.close()

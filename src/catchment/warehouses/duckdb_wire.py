@@ -26,10 +26,10 @@ import msgspec
 
 from catchment import errors
 from catchment.errors import Abort, CatchmentError, StorageError
-from catchment.warehouses import Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows, Warehouse
+from catchment.warehouses import Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Grows when a process of one version can no longer talk to one of another."""
 PROTOCOL_HEADER = "X-Catchment-Protocol"
 TOKEN_HEADER = "X-Catchment-Token"  # noqa: S105 (a header's name)
@@ -62,6 +62,7 @@ class Query(msgspec.Struct, frozen=True):
     params: Any = None
     timeout_s: float | None = None
     max_rows: int | None = None
+    asker: Asker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ CALLS: Mapping[str, Call] = {
     "ledger": Call(tuple[list[str]], dict[str, frozenset[str]], False, lambda w, a: w.ledger(*a)),
     "versions": Call(tuple[list[str]], dict[str, str], False, lambda w, a: w.versions(*a)),
     "row_count": Call(tuple[str, datetime, int], int, False, lambda w, a: w.row_count(*a)),
+    "cancel": Call(tuple[str], bool, False, lambda w, a: w.cancel(*a)),
     "halts": Call(tuple[()], list[Halt], False, lambda w, a: w.halts(*a)),
     "load": Call(tuple[list[Batch], bool], list[Loaded], True, lambda w, a: w.load(a[0], past_ledger=a[1])),
     "latest_view": Call(tuple[LatestView], bool, True, lambda w, a: w.latest_view(*a)),

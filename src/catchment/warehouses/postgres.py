@@ -13,7 +13,7 @@ from typing import Any
 
 from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
-from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_config import PostgresConfig
@@ -26,6 +26,7 @@ from catchment.warehouses.postgres_shapes import Standing, change, lock, make_ow
 from catchment.warehouses.postgres_staging import Staging
 from catchment.warehouses.postgres_views import make_view
 from catchment.warehouses.quoting import table_name
+from catchment.warehouses.running import Running
 from catchment.warehouses.shape import Shape, batch_id
 
 MANY_ROWS = 50_000
@@ -54,6 +55,7 @@ class PostgresWarehouse:
         self._staging = Staging(folder / "load-tmp")
         self._shapes: dict[str, Shape] = {}
         self._new_rows: Counter[str] = Counter()
+        self._running = Running()
         self._opening = threading.Lock()
         self._is_open = False
 
@@ -199,8 +201,13 @@ class PostgresWarehouse:
         *,
         timeout_s: float | None = None,
         max_rows: int | None = None,
+        asker: Asker | None = None,
     ) -> ArrowStream:
-        return run_query(self._connections.open(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
+        role = self._config.reader_role if asker else None
+        return run_query(self._connections.open(), sql, params, timeout_s, max_rows, asker, role, self._running)
+
+    def cancel(self, query_id: str) -> bool:
+        return self._running.cancel(query_id)
 
     # ---- columns filled: not yet ------------------------------------------------------
 

@@ -29,6 +29,17 @@ class PostgresConfig(Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(description="Roles that may read every table loaded from now on, such as the analysts'."),
     ] = []
+    reader_role: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="The role that people's queries run as, of which the role of `url` must be a member; else"
+                " they have the rights of `url`.",
+            ),
+        ]
+        | None
+    ) = None
     application_name: Annotated[
         str, Meta(min_length=1, description="How its connections are named in `pg_stat_activity`.")
     ] = "catchment"

@@ -3,13 +3,12 @@
 Three fences: PostgreSQL parses the text by itself first, which lets one statement through and no second behind a
 `;`; it runs as a cursor (SELECT, VALUES, TABLE, WITH), or is EXPLAIN or SHOW; and it runs in a transaction that
 PostgreSQL keeps read-only. What a role may read, and which functions it may call, its rights say: give people a
-role of their own.
+role of their own (`reader_role`). What a person asks, `postgres_guard` looks through as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 import weakref
@@ -24,10 +23,15 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
 from catchment.errors import CatchmentError, Retry, UsageError, WarehouseDown
+from catchment.sql.lexer import tokens
+from catchment.warehouses import Asker
 from catchment.warehouses.ipc import IpcBuffer, IpcFile
 from catchment.warehouses.postgres_arrow import Cell, Field, batch, schema, settled
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_errors import first_line, translated
+from catchment.warehouses.postgres_guard import check_allowed
+from catchment.warehouses.quoting import name as quoted
+from catchment.warehouses.running import Running
 
 MAX_SQL_CHARACTERS = 256 * 1024
 FIRST_ROWS, MOST_ROWS = 1_024, 8_192
@@ -41,14 +45,6 @@ _BY_CURSOR = frozenset({"select", "values", "table", "with", "("})
 _AT_ONCE = frozenset({"explain", "show"})
 _CURSOR = b"DECLARE asked NO SCROLL CURSOR FOR "
 
-_TOKENS = re.compile(
-    r"""(?P<text>[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*")"""
-    r"""|(?P<dollars>\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?P=tag)?\$)"""
-    r"""|(?P<comment>--[^\n]*|/\*.*?\*/)"""
-    r"""|(?<![\w$])\$(?P<name>[A-Za-z_]\w*)""",
-    re.DOTALL,
-)
-
 
 def run_query(
     connection: Connection,
@@ -56,17 +52,21 @@ def run_query(
     params: Params = None,
     timeout_s: float | None = None,
     max_rows: int | None = None,
+    asker: Asker | None = None,
+    role: str | None = None,
+    running: Running | None = None,
 ) -> PostgresStream:
     """Check one reading statement, which runs when its stream is read. The stream owns the connection.
 
+    An asker's is entered in `running` under its id while it lasts, and runs as `role` where one is given.
     Parameters are `$1`, `$2` for a sequence, `$name` for a mapping. Raises `UsageError` for SQL that is wrong or
     would change something. What shows only while running is raised by the stream: `UsageError` (a value that does
     not convert), `Retry` (`timeout_s`, counted from here, is over).
     """
-    limit = _Limit(connection)
-    limit.start(timeout_s)
+    limit = _Limit(connection, running, asker.query_id if asker else "")
     try:
-        statement = _Statement(connection, sql, params, timeout_s)
+        limit.start(timeout_s)
+        statement = _Statement(connection, sql, params, timeout_s, asker, role)
     except psycopg.Error as error:
         limit.finish()
         limit.check()
@@ -85,22 +85,30 @@ def by_number(sql: str, params: Params) -> tuple[str, list[Any]]:
     if not isinstance(params, Mapping):
         return sql, list(params or ())
     numbers: dict[str, int] = {}
-
-    def numbered(found: re.Match[str]) -> str:
-        name = found["name"]
+    text: list[str] = []
+    for token in tokens(sql, "postgres"):
+        name = token.text[1:] if token.kind == "parameter" and not token.text[1].isdigit() else None
         if name is None:
-            return found[0]
-        if name not in params:
+            text.append(token.text)
+        elif name in params:
+            text.append(f"${numbers.setdefault(name, len(numbers) + 1)}")
+        else:
             raise UsageError(f"the parameter ${name} has no value", f"one of {', '.join(map(str, params))}")
-        return f"${numbers.setdefault(name, len(numbers) + 1)}"
-
-    return _TOKENS.sub(numbered, sql), [params[name] for name in numbers]
+    return "".join(text), [params[name] for name in numbers]
 
 
 class _Statement:
     """A statement that PostgreSQL has parsed, in a read-only transaction, ready to run."""
 
-    def __init__(self, connection: Connection, sql: str, params: Params, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        sql: str,
+        params: Params,
+        timeout_s: float | None,
+        asker: Asker | None,
+        role: str | None,
+    ) -> None:
         if len(sql) > MAX_SQL_CHARACTERS:
             raise UsageError(
                 f"a query of {len(sql):,} characters; at most {MAX_SQL_CHARACTERS:,} are taken", "use parameters"
@@ -117,12 +125,17 @@ class _Statement:
         connection.execute("BEGIN READ ONLY" if connection.autocommit else "SET TRANSACTION READ ONLY")
         if timeout_s is not None:
             connection.execute(f"SET LOCAL statement_timeout = {max(1, int(timeout_s * 1000))}")
+        if asker is not None:
+            check_allowed(connection, sql)
+            connection.execute("SELECT set_config('TimeZone', %s, true)", [asker.zone])
+            if role is not None:
+                connection.execute(f"SET LOCAL ROLE {quoted(role)}")
         transformer = Transformer(connection)
         dumped = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
         self._values = [None if value is None else bytes(value) for value in dumped]
         self._types = transformer.types or ()
         self.fields = self._parse()
-        if first not in _BY_CURSOR | _AT_ONCE:
+        if first not in _BY_CURSOR | _AT_ONCE or (asker is not None and first == "show"):
             raise _not_reading(first.upper())
         self.is_cursor = first in _BY_CURSOR
 
@@ -173,11 +186,8 @@ def _checked(result: Any) -> Any:
 
 def _first_word(sql: str) -> str:
     """The first word in lower case, comments left out, or the parenthesis that it begins with."""
-    plain = _TOKENS.sub(lambda found: " " if found["comment"] else found[0], sql).lstrip()
-    if plain.startswith("("):
-        return "("
-    found = re.match(r"[A-Za-z_]+|\S", plain)
-    return found[0].lower() if found and found[0] != ";" else ""
+    token = next((token for token in tokens(sql, "postgres") if not token.is_silent), None)
+    return "" if token is None or token.text == ";" else token.text.lower()
 
 
 def _not_reading(what: str) -> UsageError:
@@ -190,16 +200,23 @@ class _Limit:
     """Ends a query: on time-out, or because its reader gave it up. It cancels until the query has ended: a request
     that comes between two fetches is lost."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, running: Running | None, query_id: str) -> None:
         self._connection = connection
+        self._running = running if query_id else None
+        self._query_id = query_id
+        self._is_entered = False
         self._finished = threading.Event()
         self._lock = threading.Lock()
         self.timeout_s: float | None = None
         self.over = False
         self.given_up = False
+        self.cancelled = False
 
     def start(self, timeout_s: float | None) -> None:
         self.timeout_s = timeout_s
+        if self._running is not None:
+            self._running.enter(self._query_id, self.end)
+            self._is_entered = True
         if timeout_s is not None:
             threading.Thread(target=self._wait, name="query-timeout", daemon=True).start()
 
@@ -207,6 +224,11 @@ class _Limit:
         if not self._finished.wait(self.timeout_s):
             self.over = True
             self._cancel()
+
+    def end(self) -> None:
+        """End it, whatever its reader does; returns at once."""
+        self.cancelled = True
+        self.cancel()
 
     def cancel(self) -> None:
         """End what another thread is reading at this moment; returns at once."""
@@ -224,6 +246,8 @@ class _Limit:
             if not self._finished.is_set():
                 self._finished.set()
                 self._connection.close()
+                if self._is_entered and self._running is not None:
+                    self._running.leave(self._query_id)
 
     def check(self) -> None:
         """Raise what is to be said of a query that was ended."""
@@ -232,6 +256,8 @@ class _Limit:
                 f"the query took longer than {self.timeout_s:g} s and was ended",
                 "a longer timeout, fewer rows, or a WHERE on _received_at",
             )
+        if self.cancelled:
+            raise Retry("the query was cancelled")
         if self.given_up:
             raise Retry("the query was given up by its reader")
 
