@@ -280,7 +280,7 @@ _LEAST_DAYS: Mapping[Unit, float] = {"hour": 1 / 24, "day": 1, "week": 7, "month
 
 
 def _grains(start: datetime, end: datetime) -> tuple[Unit, ...]:
-    """Those with few enough steps, and with more than one where the usual one has more."""
+    """The usual one, and those that are no longer than the period and have few enough steps in it."""
     days = _days(start, end)
     usual = _grain(start, end)
     return tuple(
