@@ -180,6 +180,11 @@ class Period:
         return instant(self.start) <= instant(self.now) < instant(self.end)
 
     @property
+    def usual_grain(self) -> Unit:
+        """The one that it has where no viewer chose another."""
+        return "month" if self.start is None or self.end is None else _grain(self.start, self.end)
+
+    @property
     def grains(self) -> tuple[Unit, ...]:
         """Those that a viewer may choose."""
         if self.start is None or self.end is None:
