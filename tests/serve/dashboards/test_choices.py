@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchment.serve.dashboards.board import Board, Choice, Filter, Range, Scalar
@@ -214,6 +214,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=6, unique_by=lambda value: (type(value).__name__, str(value))))
 def test_any_values_go_into_an_address_and_come_back(values: list[Scalar]) -> None:
     # Two values with one text, such as 1 and "1", are of no warehouse's column.
@@ -239,6 +240,7 @@ def _text(value: Scalar) -> str:
     return address_text(value)
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=30), st.sampled_from(["period", "queue", "region", "amount", "search", "repo", "period.grain"])
 )

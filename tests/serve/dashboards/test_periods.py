@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from catchment.serve.dashboards.clock import UNITS, as_moment, floor, following, in_zone, instant, move
@@ -244,6 +244,7 @@ TEXTS = (
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(TEXTS, MOMENTS, ZONES)
 @example("last 1 hours", datetime(2011, 12, 30, 9, 59, tzinfo=UTC), ZoneInfo("Pacific/Apia"))
 @example("last 2 days", datetime(2011, 12, 30, 11, 0, tzinfo=UTC), ZoneInfo("Pacific/Apia"))
@@ -276,6 +277,7 @@ def test_any_period(text: str, now: datetime, zone: ZoneInfo) -> None:
     assert period.is_running <= sum(step.is_running for step in steps) <= 1
 
 
+@settings(deadline=None)
 @given(MOMENTS, ZONES, st.sampled_from(UNITS))
 def test_any_moment_lies_within_its_unit(now: datetime, zone: ZoneInfo, unit: str) -> None:
     local = now.astimezone(zone)
@@ -284,6 +286,7 @@ def test_any_moment_lies_within_its_unit(now: datetime, zone: ZoneInfo, unit: st
     assert instant(floor(begun, unit)) == instant(begun)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), MOMENTS)
 def test_so_many_days_are_so_many_buckets(count: int, now: datetime) -> None:
     for zone in (LOS_ANGELES, KOLKATA, ZoneInfo("Asia/Beirut")):
@@ -310,6 +313,7 @@ def test_buckets_are_those_of_date_trunc(name: str) -> None:
             assert [instant(each).timestamp() for each in ours] == [seconds for (seconds,) in rows], grain
 
 
+@settings(deadline=None)
 @given(
     st.builds(PeriodText, st.just("last"), st.sampled_from(UNITS), st.integers(1, 100), st.booleans()), MOMENTS, ZONES
 )
