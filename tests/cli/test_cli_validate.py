@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def test_mistakes_for_a_program(catchment: Catchment, project: Path) -> None:
                 "key": "load.max_row",
                 "message": "unknown setting",
                 "hint": "max_rows",
+                "column": 0,
             }
         ],
     }
@@ -124,3 +126,69 @@ def test_a_folder_that_is_named_must_be_the_project(catchment: Catchment, projec
     ended = catchment("validate", "-p", project / "models")
     assert ended.code == ExitCode.WRONG_USAGE
     assert f"there is no catchment.toml in {project / 'models'}\n  Try: catchment init" in ended.err
+
+
+DASHBOARD = """\
+---
+title: Chat queue
+refresh: 1s
+filters:
+  queue: {type: many, options: [Cards, Other]}
+---
+```sql pie waiting "Waiting"
+select 1
+```
+```sql number "Waiting" click=queu
+select count(*) from chats
+where queue in $qeue
+```
+```sql query a
+select * from b
+```
+```sql query b
+select * from a
+```
+"""
+SAID_OF_DASHBOARDS = """\
+2 mistakes
+catchment.toml:2: load.max_row: unknown setting
+  Try: max_rows
+dashboards/chat-queue.md:3:10: refresh: at least 10s
+dashboards/chat-queue.md:7:8: no kind 'pie'; kinds: area, bar, heat, line, number, query, scatter, table
+dashboards/chat-queue.md:10:25: click=queu: no filter 'queu'; did you mean queue?
+dashboards/chat-queue.md:12:16: $qeue is no filter here; did you mean $queue?
+dashboards/chat-queue.md:14:14: queries a and b each need the other first
+dashboards/chat-queue.md:17:14: queries a and b each need the other first
+dashboards/support/latin.md:1:2: is not UTF-8: save the file as UTF-8
+"""
+
+
+def test_mistakes_of_dashboards_are_in_the_same_list(catchment: Catchment, project: Path) -> None:
+    (project / "catchment.toml").write_text("[load]\nmax_row = 1\n")
+    (project / "dashboards" / "support").mkdir(parents=True)
+    (project / "dashboards" / "chat-queue.md").write_text(DASHBOARD)
+    (project / "dashboards" / "support" / "latin.md").write_bytes(b"-\xe9")
+    (project / "dashboards" / ".hidden.md").write_text("nothing")
+    ended = catchment("validate", "-p", project)
+    assert ended.code == ExitCode.WRONG_USAGE
+    assert ended.err.partition("\n")[2] == SAID_OF_DASHBOARDS.partition("\n")[2]
+    found = json.loads(catchment("validate", "-p", project, "--json").out)
+    assert {key: found["mistakes"][1][key] for key in ("file", "line", "column", "message")} == {
+        "file": "dashboards/chat-queue.md",
+        "line": 3,
+        "column": 10,
+        "message": "refresh: at least 10s",
+    }
+
+
+def test_without_the_extra_dashboards_are_not_checked_and_that_is_said(
+    catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "dashboards").mkdir()
+    (project / "dashboards" / "chat-queue.md").write_text(DASHBOARD)
+    for name in [name for name in sys.modules if name.startswith(("catchment.serve", "yaml"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    ended = catchment("validate", "-p", project)
+    assert (ended.code, ended.out) == (ExitCode.DONE, f"{project}/catchment.toml: no mistakes\n")
+    assert ended.err == "dashboards/ is not checked: that needs yaml\n  Try: pip install 'catchment[serve]'\n"

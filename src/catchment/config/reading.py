@@ -9,7 +9,7 @@ from typing import Any
 
 from catchment import registry
 from catchment.config.check import BAD, read_struct, shown
-from catchment.config.mistakes import ConfigError, Mistake, did_you_mean
+from catchment.config.mistakes import ConfigError, Mistake, did_you_mean, in_order
 from catchment.config.project import PROJECT_FILE, RUNTIME_FOLDER, Part, Project
 from catchment.config.sections import (
     ADAPTER_SECTIONS,
@@ -48,7 +48,7 @@ def find_mistakes(folder: Path, environment: Mapping[str, str] = os.environ) -> 
         reading = _Reading(folder.absolute(), source, profile, environment, is_remote=profile is not None)
         reading.project()
         mistakes.update(reading.mistakes)
-    return sorted(mistakes)
+    return in_order(mistakes)
 
 
 def _read_source(folder: Path) -> Source:

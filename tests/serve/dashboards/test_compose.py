@@ -5,11 +5,8 @@ import pytest
 
 from catchment.serve.dashboards.board import Board
 from catchment.serve.dashboards.compose import Composed, compose, cycle_mistakes, table_mistakes
+from catchment.serve.dashboards.table_words import tables_named
 from tests.serve.dashboards.boards import board, said
-
-
-def no_tree(sql: str) -> None:
-    """As where a statement cannot be parsed: then its words tell."""
 
 
 def made(*fences: tuple[str, str]) -> Board:
@@ -21,7 +18,7 @@ def made(*fences: tuple[str, str]) -> Board:
 def composed(found: Board, fence_id: str) -> Composed:
     fence = found.fence(fence_id)
     assert fence is not None
-    return compose(found, fence, no_tree)
+    return compose(found, fence)
 
 
 def test_queries_stand_in_front_each_behind_what_it_reads() -> None:
@@ -90,7 +87,7 @@ def test_queries_that_need_each_other() -> None:
         ("query c", "select * from c"),
         ("table t", "from a"),
     )
-    mistakes = cycle_mistakes(found, no_tree)
+    mistakes = cycle_mistakes(found)
     assert {name: str(mistake).partition(":")[2] for name, mistake in mistakes.items()} == {
         "a": "12:14: queries a and b each need the other first",
         "b": "15:14: queries a and b each need the other first",
@@ -105,3 +102,35 @@ def test_a_query_named_like_a_table() -> None:
     assert [str(each).partition(":")[2] for each in mistakes.values()] == [
         "12:14: query chats is named like the table support.chats: give it another name"
     ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("select a, b from mine m, other as o join third on m.x = third.y, fourth where x in (select y from fifth)",
+         "mine other third fourth fifth"),
+        ("select open from t group by a, b order by c, d", "t"),
+        ("from mine select a, b", "mine"),
+        ('select * from "Mine" where a is not distinct from b and c is distinct from d', "mine"),
+        ("select extract(year from ts), substring(a from 2), trim(both from b) from t", "t"),
+        ("select * from s.mine, range(0, 7) as a(age), lateral (select 1), mine2", "mine2"),
+        ("select * from (a join b using (x)), (select 1) c, (values (1, 2)) v", "a b"),
+        ("with own as (select * from a), own2(x, y) as materialized (select * from own) select * from own, own2, b",
+         "a b"),
+        ("select 'from x', $$ from y $$ -- from z\nfrom t", "t"),
+        ("pivot mine on a using sum(b)", "mine"),
+        ("select * from mine pivot (sum(x) for y in ('a', 'b'))", "mine"),
+        ("select approximate count(distinct a) from t1 union all select 1 from t2", "t1 t2"),
+        ("select t.from, a from t", "t"),
+    ],
+)  # fmt: skip
+def test_tables_by_the_words_alone(sql: str, names: str) -> None:
+    assert tables_named(sql, "duckdb") == set(names.split())
+
+
+def test_a_parser_knows_better_than_the_words() -> None:
+    found = made(("query a", "select 1"), ("table t", "select * from a"))
+    fence = found.fence("t")
+    assert fence is not None
+    assert compose(found, fence, lambda sql: set()).queries == ()
+    assert compose(found, fence, lambda sql: {"A"}).queries == ("a",)

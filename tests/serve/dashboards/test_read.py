@@ -4,7 +4,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchment.serve.dashboards.board import Choice, Link, Options, Prose, Range, Target
@@ -438,6 +438,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(_PIECES | st.text(max_size=20), max_size=30))
 def test_nothing_written_raises_and_mistakes_lie_within_the_file(lines: list[str]) -> None:
     text = "\n".join(lines)

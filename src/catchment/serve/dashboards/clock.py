@@ -18,6 +18,7 @@ DAY: Unit = "day"
 
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _HOUR = timedelta(hours=1)
+_SECOND = timedelta(seconds=1)
 
 
 def instant(moment: datetime) -> datetime:
@@ -28,7 +29,22 @@ def instant(moment: datetime) -> datetime:
 def in_zone(wall: datetime, zone: ZoneInfo) -> datetime:
     """The moment at which the clock shows this; one that it skips is the moment of the skip, one that it shows twice
     the first of both."""
-    return wall.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)
+    first, second = wall.replace(tzinfo=zone, fold=0), wall.replace(tzinfo=zone, fold=1)
+    if instant(second) < instant(first):
+        return _skip(instant(second), instant(first), zone)
+    return first
+
+
+def _skip(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The moment at which the clock is put forward, which lies behind one of these and not behind the other."""
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > _SECOND:
+        middle = before + (after - before) // 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after.replace(microsecond=0).astimezone(zone)
 
 
 def as_moment(value: datetime | date, zone: ZoneInfo) -> datetime:
@@ -66,11 +82,7 @@ def move(moment: datetime, count: int, unit: Unit) -> datetime:
     """
     if count == 0:
         return moment
-    zone, wall = _zone(moment), moment.replace(tzinfo=None, fold=0)
-    if unit in _MONTHS:
-        return in_zone(_move_months(wall, count * _MONTHS[unit]), zone)
-    step = {"hour": _HOUR, "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit]
-    return in_zone(wall + count * step, zone)
+    return in_zone(_moved(moment.replace(tzinfo=None, fold=0), count, unit), _zone(moment))
 
 
 def following(beginning: datetime, unit: Unit) -> datetime:
@@ -79,13 +91,16 @@ def following(beginning: datetime, unit: Unit) -> datetime:
         elapsed = (instant(beginning) + _HOUR).astimezone(_zone(beginning))
         if elapsed.minute == 0:
             return elapsed
-    elif unit in {"day", "week"}:
-        # A day that began late, since the clock skipped its midnight, is followed by one that need not.
-        wall = beginning.replace(tzinfo=None, fold=0, hour=0, minute=0)
-        return in_zone(wall + timedelta(days=1 if unit == "day" else 7), _zone(beginning))
-    elif beginning.hour or beginning.minute:
-        return in_zone(_move_months(beginning.replace(tzinfo=None, hour=0, minute=0), _MONTHS[unit]), _zone(beginning))
-    return move(beginning, 1, unit)
+        return move(beginning, 1, unit)
+    # A day that began late, since the clock skipped its midnight, is followed by one that need not.
+    midnight = beginning.replace(tzinfo=None, fold=0, hour=0, minute=0)
+    return in_zone(_moved(midnight, 1, unit), _zone(beginning))
+
+
+def _moved(wall: datetime, count: int, unit: Unit) -> datetime:
+    if unit in _MONTHS:
+        return _move_months(wall, count * _MONTHS[unit])
+    return wall + count * {"hour": _HOUR, "day": timedelta(days=1), "week": timedelta(weeks=1)}[unit]
 
 
 def _move_months(wall: datetime, months: int) -> datetime:

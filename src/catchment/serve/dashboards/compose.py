@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from catchment.serve.dashboards.board import Board, Fence, Mistake, Place, Source
 from catchment.serve.dashboards.spelling import joined
+from catchment.serve.dashboards.table_words import tables_named
 from catchment.sql.lexer import Token, tokens
 
 TablesRead = Callable[[str], Collection[str] | None]
-"""The tables that a statement reads, without its own common table expressions; None where that can't be said."""
+"""The tables that a statement reads, without its own common table expressions; None where it can't be parsed: then,
+and without it, the statement's words tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Composed:
         return following.source.at(following.offset)
 
 
-def compose(board: Board, fence: Fence, tables_read: TablesRead) -> Composed:
+def compose(board: Board, fence: Fence, tables_read: TablesRead | None = None) -> Composed:
     """The fence's SQL behind the queries that it needs, which must not be in a cycle (`cycle_mistakes` says)."""
     needed = needed_queries(board, fence.sql.text, tables_read)
     mistakes = tuple(mistake for name in needed for mistake in board.queries[name].mistakes)
@@ -68,7 +70,7 @@ def compose(board: Board, fence: Fence, tables_read: TablesRead) -> Composed:
     return Composed(writing.text, tuple(writing.pieces), tuple(needed), mistakes)
 
 
-def needed_queries(board: Board, sql: str, tables_read: TablesRead) -> list[str]:
+def needed_queries(board: Board, sql: str, tables_read: TablesRead | None = None) -> list[str]:
     """The board's queries that a statement reads, and that these read, each behind what it reads itself."""
     needed: list[str] = []
 
@@ -84,10 +86,10 @@ def needed_queries(board: Board, sql: str, tables_read: TablesRead) -> list[str]
     return needed
 
 
-def queries_read(board: Board, sql: str, tables_read: TablesRead) -> list[str]:
+def queries_read(board: Board, sql: str, tables_read: TablesRead | None = None) -> list[str]:
     """The board's queries that a statement reads itself, in the order of the file."""
-    read = tables_read(sql)
-    names = {name.lower() for name in read} if read is not None else _words(sql, board.dialect)
+    read = None if tables_read is None else tables_read(sql)
+    names = {name.lower() for name in read} if read is not None else tables_named(sql, board.dialect)
     return [name for name in board.queries if name in names]
 
 
@@ -128,7 +130,7 @@ def _plural(what: str) -> str:
     return "queries" if what == "query" else f"{what}s"
 
 
-def cycle_mistakes(board: Board, tables_read: TablesRead) -> dict[str, Mistake]:
+def cycle_mistakes(board: Board, tables_read: TablesRead | None = None) -> dict[str, Mistake]:
     """By its id, a mistake for each query that can't be made since it needs itself in the end."""
     needs = {name: queries_read(board, fence.sql.text, tables_read) for name, fence in board.queries.items()}
     mistakes: dict[str, Mistake] = {}
@@ -200,22 +202,3 @@ def _without_end(sql: str, dialect: str) -> str:
 
 def _loud(sql: str, dialect: str) -> list[Token]:
     return [token for token in tokens(sql, dialect) if not token.is_silent]
-
-
-def _words(sql: str, dialect: str) -> set[str]:
-    """Every name that might be a table's: neither behind a dot nor before one or a parenthesis, nor one that the
-    statement defines itself."""
-    loud = _loud(sql, dialect)
-    words: set[str] = set()
-    own: set[str] = set()
-    for at, token in enumerate(loud):
-        if token.kind not in {"word", "name"}:
-            continue
-        name = token.text.strip('"').lower()
-        before = loud[at - 1].text if at else ""
-        after = [each.text.lower() for each in loud[at + 1 : at + 3]]
-        if after[:2] == ["as", "("]:
-            own.add(name)
-        if before != "." and after[:1] not in (["."], ["("]):
-            words.add(name)
-    return words - own

@@ -180,6 +180,11 @@ class Period:
         return instant(self.start) <= instant(self.now) < instant(self.end)
 
     @property
+    def usual_grain(self) -> Unit:
+        """The one that it has where no viewer chose another."""
+        return "month" if self.start is None or self.end is None else _grain(self.start, self.end)
+
+    @property
     def grains(self) -> tuple[Unit, ...]:
         """Those that a viewer may choose."""
         if self.start is None or self.end is None:
@@ -280,7 +285,7 @@ _LEAST_DAYS: Mapping[Unit, float] = {"hour": 1 / 24, "day": 1, "week": 7, "month
 
 
 def _grains(start: datetime, end: datetime) -> tuple[Unit, ...]:
-    """Those with few enough steps, and with more than one where the usual one has more."""
+    """The usual one, and those that are no longer than the period and have few enough steps in it."""
     days = _days(start, end)
     usual = _grain(start, end)
     return tuple(

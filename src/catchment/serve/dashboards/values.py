@@ -69,4 +69,4 @@ def value_text(value: Scalar) -> str:
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"
-    return str(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
