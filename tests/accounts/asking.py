@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from catchment.serve.accounts import Forbidden, require
+from catchment.serve.accounts import Forbidden, api, require
 from catchment.serve.accounts import routes as account_routes
 from catchment.serve.accounts.access import Access, Application
 from catchment.serve.accounts.accounts import Accounts
@@ -195,6 +195,7 @@ def application(accounts: Accounts, config: ServeConfig) -> Application:
     """Pages of all kinds within the middleware."""
     routes = [
         *account_routes.of(accounts),
+        *api.of(accounts),
         Route("/sql", _editor),
         Mount("/apps", app=_mounted),
         WebSocketRoute("/socket", _socket),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 import msgspec
 
 from catchment.archives import Archive
+from catchment.cli.moments import moment
 from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.wanted import wanted_of
@@ -58,7 +59,7 @@ def replay(
     deleted stays so.
     """
     check_table_name(table)
-    span = (_moment(since), _moment(until))
+    span = (moment(since), moment(until))
     if span[0] is not None and span[1] is not None and span[0] >= span[1]:
         raise UsageError("--until is not later than --since", "the earlier time with --since")
     archive = project.archive.open()
@@ -122,13 +123,3 @@ def _say(found: dict[str, Any], said: str, *, is_json: bool) -> None:
 def _show(progress: str) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r{progress}", nl=False, err=True)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time", "write it as 2026-11-23T10:00:00Z, or as 2026-11-23") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -148,6 +148,9 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
             description="How long it is kept who asked and did what; `catchment admin audit` shows it.",
         ),
     ] = timedelta(days=400)
+    audit_max_rows: Annotated[
+        int, Meta(ge=1_000, description="Beyond so many the oldest go earlier: a million take some 500 MB.")
+    ] = 1_000_000
     sign_in: SignInConfig = SignInConfig()
 
     def __post_init__(self) -> None:

@@ -9,7 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from catchment.record import uuid7
 from catchment.state import Row, Transaction
 from catchment.state.moments import moment, stamp
 from catchment.state.users import Account
@@ -66,9 +65,9 @@ class Audit:
         for entry in entries:
             self._transaction.run(
                 "INSERT INTO audit (id, at, action, outcome, user_id, who, via, address, about, sql, tables_json, ms,"
-                " rows_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " rows_count) VALUES ((SELECT coalesce(max(id), 0) + 1 FROM audit),"
+                " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    uuid7(),
                     stamp(entry.at),
                     entry.action,
                     entry.outcome,
@@ -118,6 +117,11 @@ class Audit:
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)",
             (stamp(at), _FORGET_AT_ONCE),
         )
+
+    def forget_beyond(self, rows: int) -> int:
+        """The same of all but the last `rows`."""
+        last = self._transaction.rows("SELECT at FROM audit ORDER BY at DESC, id DESC LIMIT 1 OFFSET ?", (rows,))
+        return self.forget_before(moment(last[0][0] + 1)) if last else 0
 
 
 def _entry(row: Row) -> Entry:

@@ -68,7 +68,7 @@ CREATE INDEX attempts_by_time ON attempts (at);
 
 _AUDIT = """
 CREATE TABLE audit (
-    id      TEXT PRIMARY KEY,
+    id      BIGINT PRIMARY KEY,
     at      BIGINT NOT NULL,
     action  TEXT NOT NULL,
     outcome TEXT NOT NULL,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from catchment.serve.accounts.accounts import Accounts
-from catchment.serve.accounts.cookies import cookie_name
+from catchment.serve.accounts.cookies import session_secret
 from catchment.serve.accounts.user import User
 from catchment.serve.accounts.visit import Site, Visit
 from catchment.serve.config import ServeConfig
@@ -60,7 +60,7 @@ class Access:
     async def _known(self, visit: Visit) -> User | None:
         if visit.bearer is not None:
             return await self._accounts.run(self._accounts.of_token, visit.bearer)
-        secret = visit.cookie(cookie_name(visit, self._accounts.instance))
+        secret = session_secret(visit, self._accounts.instance)
         return await self._accounts.run(self._accounts.of_session, secret) if secret else None
 
     async def _ask_to_sign_in(self, visit: Visit, send: Send) -> None:

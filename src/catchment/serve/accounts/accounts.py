@@ -128,6 +128,12 @@ class Accounts:
                 Sessions(transaction).touch(session.id, now)
         return user_of(account)
 
+    def session_id(self, secret: str) -> str | None:
+        """The id of a session, by which its user may end it."""
+        with self.state.reading() as transaction:
+            found = Sessions(transaction).find(secret)
+        return None if found is None else found[0].id
+
     def _counts(self, session: Session, account: Account, now: datetime) -> bool:
         soon = now + CLOCK_TOLERANCE
         return (
@@ -161,15 +167,8 @@ class Accounts:
     async def sign_in(self, email: str, password: str, client: Client, old: str | None = None) -> SignedIn:
         """By a password. `old` is the secret of the session the browser had until now, which ends. Raises `Refused`,
         `TooMany`."""
-        email = normal_email(email)
-        limits, attempt = await self.run(self._begin_attempt, email, client)
-        account = await self.run(self._account, email)
-        password_hash = account.password_hash if account and account.revoked_at is None else None
-        if not self.config.sign_in.passwords:
-            password_hash = None
-        if not await self.hashing(self.passwords.fits, password, password_hash) or account is None:
-            await self.run(self._note_failure, email, account, client)
-            raise Refused
+        account = await self.verify(email, password, client)
+        password_hash = account.password_hash
         assert password_hash is not None
         renewed = None
         if self.passwords.is_outdated(password_hash):
@@ -181,12 +180,29 @@ class Accounts:
                 current = Users(transaction).get(account.id)
                 if current is None or current.revoked_at is not None or current.password_hash != password_hash:
                     raise Refused
-                Attempts(transaction, ATTEMPTS_WINDOW).forgive(attempt, limits)
                 if renewed is not None:
                     Users(transaction).set_password_hash(account.id, renewed)
                 return self.enter(transaction, current, client, old, "password")
 
         return await self.run(enter)
+
+    async def verify(self, email: str, password: str, client: Client) -> Account:
+        """Whose email and password these are; wrong ones count. Raises `Refused`, `TooMany`."""
+        email = normal_email(email)
+        limits, attempt = await self.run(self._begin_attempt, email, client)
+        account = await self.run(self._account, email)
+        may = account is not None and account.revoked_at is None and self.config.sign_in.passwords
+        password_hash = account.password_hash if account is not None and may else None
+        if not await self.hashing(self.passwords.fits, password, password_hash) or account is None:
+            await self.run(self._note_failure, email, account, client)
+            raise Refused
+
+        def forgive() -> None:
+            with self.state.writing() as transaction:
+                Attempts(transaction, ATTEMPTS_WINDOW).forgive(attempt, limits)
+
+        await self.run(forgive)
+        return account
 
     def enter(self, transaction: Transaction, account: Account, client: Client, old: str | None, how: str) -> SignedIn:
         """Begin a session with a secret of its own, and end the one before: what somebody may have planted in the

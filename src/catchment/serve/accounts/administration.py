@@ -197,7 +197,9 @@ def _found(transaction: Transaction, email: str) -> Account:
 
 
 def _keep_an_admin(repository: Users, account: Account) -> None:
-    if account.role == "admin" and not repository.active_admins():
+    """Not where nobody has come yet: whoever invites at the machine itself may change it."""
+    has_come = account.password_hash is not None or account.signed_in_at is not None
+    if account.role == "admin" and has_come and not repository.active_admins():
         raise UsageError(f"{account.email} is the last admin", "make another one first")
 
 

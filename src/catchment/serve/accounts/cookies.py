@@ -24,3 +24,8 @@ def set_cookie(visit: Visit, instance: str, value: str, max_age_s: int) -> str:
         "SameSite=Lax",
     ]
     return "; ".join([*parts, "Secure"] if visit.is_secure else parts)
+
+
+def session_secret(visit: Visit, instance: str) -> str | None:
+    """What the request's cookie holds, whether or not it still counts."""
+    return visit.cookie(cookie_name(visit, instance))

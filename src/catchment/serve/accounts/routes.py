@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from catchment.errors import UsageError
 from catchment.serve.accounts.accounts import Accounts, Refused, SignedIn, TooMany
-from catchment.serve.accounts.cookies import cookie_name, set_cookie
+from catchment.serve.accounts.cookies import session_secret, set_cookie
 from catchment.serve.accounts.forms import BadForm, fields, is_json
 from catchment.serve.accounts.local import way_back
 from catchment.serve.accounts.passwords import WeakPassword
 from catchment.serve.accounts.user import client_of, current_user
-from catchment.serve.accounts.visit import Visit
+from catchment.serve.accounts.visit import Visit, visit_of
 
 ERRORS: Final[Mapping[str, str]] = {
     "refused": "That email and password do not go together.",
@@ -75,7 +75,7 @@ def of(accounts: Accounts) -> list[Route]:
         return _signed_in(request, accounts, signed_in, form.get("next"))
 
     async def sign_out(request: Request) -> Response:
-        visit = _visit(request)
+        visit = visit_of(request)
         secret = _old(request, accounts)
         if secret:
             await accounts.run(accounts.sign_out, secret, client_of(request))
@@ -93,21 +93,11 @@ def of(accounts: Accounts) -> list[Route]:
 
 
 async def _me(request: Request) -> Response:
-    user = current_user(request)
-    return JSONResponse(
-        {
-            "id": user.id,
-            "email": user.email,
-            "name": user.name,
-            "role": user.role,
-            "groups": sorted(user.groups),
-            "token": user.token,
-        }
-    )
+    return JSONResponse(current_user(request).described())
 
 
 def _signed_in(request: Request, accounts: Accounts, signed_in: SignedIn, asked: str | None) -> Response:
-    visit = _visit(request)
+    visit = visit_of(request)
     where = way_back(asked, visit.site.base_path)
     answer: Response = JSONResponse({"next": where}) if is_json(request) else RedirectResponse(where, 303)
     cookie = set_cookie(visit, accounts.instance, signed_in.secret, signed_in.max_age_s)
@@ -129,7 +119,7 @@ def _failed(
     if is_json(request):
         answer: Response = JSONResponse({"error": words or ERRORS[code], "code": code}, status)
     else:
-        answer = _redirect(_visit(request), f"{path}?{urlencode({'error': code, **back})}")
+        answer = _redirect(visit_of(request), f"{path}?{urlencode({'error': code, **back})}")
     if wait_s:
         answer.headers["retry-after"] = str(wait_s)
     answer.headers["cache-control"] = "no-store"
@@ -148,10 +138,4 @@ def _redirect(visit: Visit, path: str) -> Response:
 
 
 def _old(request: Request, accounts: Accounts) -> str | None:
-    visit = _visit(request)
-    return visit.cookie(cookie_name(visit, accounts.instance))
-
-
-def _visit(request: Request) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
+    return session_secret(visit_of(request), accounts.instance)

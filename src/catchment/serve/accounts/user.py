@@ -37,6 +37,17 @@ class User:
         everything."""
         return not groups or self.may("admin") or not self.groups.isdisjoint(groups)
 
+    def described(self) -> dict[str, object]:
+        """As programs are told who they are."""
+        return {
+            "id": self.id,
+            "email": self.email,
+            "name": self.name,
+            "role": self.role,
+            "groups": sorted(self.groups),
+            "token": self.token,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Client:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from catchment.addresses import Proxies
 from catchment.serve.accounts.user import Client
 from catchment.serve.config import ServeConfig
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_BROWSER_CHARACTERS = 200
@@ -141,6 +144,12 @@ class Visit:
                 if pair.strip().startswith(f"{name}="):
                     return _cookie_value(pair.strip(), name)
         return None
+
+
+def visit_of(request: HTTPConnection) -> Visit:
+    """What the middleware has read of the request."""
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
 
 
 def _cookie_value(pair: str, name: str) -> str | None:
