@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from catchment.cli.parts import is_embedded, open_here
@@ -12,6 +13,9 @@ from catchment.errors import UsageError, WarehouseDown
 from catchment.service import Service
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 DASHBOARDS = "dashboards"
 
@@ -34,7 +38,7 @@ def serve(project: Project) -> Service:
         ) from error
 
     @contextlib.asynccontextmanager
-    async def made() -> AsyncIterator[object]:
+    async def made() -> AsyncIterator[ASGIApp]:
         with contextlib.closing(project.state.open()) as state:
             parts = Parts(
                 project=project.name,

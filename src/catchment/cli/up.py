@@ -31,10 +31,13 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
     """
     log.setup("up")
     project = with_ports(project, collect_port, serve_port)
-    port = Port(project.collect.host, project.collect.port)
-    ports = {"serve": Port(project.serve.host, project.serve.port)} if serves(project) else {}
+    ports = {"collect": Port(project.collect.host, project.collect.port)}
+    if serves(project):
+        ports["serve"] = Port(project.serve.host, project.serve.port)
     children = [
-        Child(name, _command(project, name), _environment(name), port if name.startswith("collect") else ports.get(name))
+        Child(
+            name, _command(project, name), _environment(name), port if name.startswith("collect") else ports.get(name)
+        )
         for name in _services(project)
     ]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()

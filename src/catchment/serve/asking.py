@@ -1,4 +1,4 @@
-"""Asks the warehouse for pages: each question once however many wait for it, and again only when its answer may differ.
+"""Asks the warehouse for pages: each question once however many wait, and again only when its answer may differ.
 
 An answer younger than its board's refresh is given as it is. An older one is given as long as the versions of the
 tables that it was read from are what they were; where these cannot be told, or the SQL depends on the clock, it is
@@ -92,9 +92,7 @@ class _Flight:
 class Asking:
     """All questions of a process. `run` and `versions` are called in threads."""
 
-    def __init__(
-        self, run: Run, versions: Callable[[frozenset[str]], Mapping[str, str]], *, at_once: int = 6
-    ) -> None:
+    def __init__(self, run: Run, versions: Callable[[frozenset[str]], Mapping[str, str]], *, at_once: int = 6) -> None:
         self._run = run
         self._versions_of = versions
         self._threads = ThreadPoolExecutor(at_once + 2, thread_name_prefix="ask")

@@ -27,7 +27,7 @@ class Entry:
 
 
 class Library:
-    """The dashboards of one project. Calls may come from several threads: each entry is whole, and replaced as such."""
+    """The dashboards of one project. Calls may come from several threads: an entry is whole, and replaced as such."""
 
     def __init__(self, root: Path, dialect: str) -> None:
         self._root = root

@@ -94,5 +94,3 @@ def _url(listening: socket.socket, scheme: str, path: str) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}:{port}{path}"
-
-

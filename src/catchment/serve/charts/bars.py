@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from catchment.serve.charts import frame, ticks
 from catchment.serve.charts.frame import Spec
 from catchment.serve.charts.lines import stack
-from catchment.serve.charts.series import Buckets, Series
+from catchment.serve.charts.series import Buckets, Series, Value
 
 MOST_LYING = 12
 MOST_STANDING_NAMES = 60
@@ -53,13 +53,20 @@ def standing_spec(it: Bars) -> Spec:
     if it.stack == "none" and len(it.series) > 1:
         names = [series.name for series in it.series]
         scales.append(
-            {"name": "in", "type": "band", "domain": names, "range": {"signal": "[0, bandwidth('x')]"}, "padding": 0.05}
+            {
+                "name": "in",
+                "type": "band",
+                "domain": names,
+                "range": {"signal": "[0, bandwidth('x')]"},
+                "padding": 0.05,
+            }
         )
     for at, (series, points) in enumerate(zip(it.series, stacked, strict=True)):
         values = [{"x": x, "y0": bottom, "y1": top} for x, bottom, top in points if top != bottom]
         data.append({"name": f"b{at}", "values": values})
         marks.append(_bar(f"b{at}", series, running, beside=it.stack == "none" and len(it.series) > 1))
-    right = 2
+    # Half of the last label, which stands under the last bar.
+    right = 16 if it.buckets else 2
     if it.target is not None:
         ends = [frame.End(it.target_text, it.target, "muted")]
         inner = frame.HEIGHT - frame.TOP - frame.BOTTOM
@@ -91,7 +98,6 @@ def lying_spec(it: Bars) -> Spec:
     marks: list[Spec] = [
         {
             "type": "rect",
-            "name": "bars",
             "from": {"data": "rows"},
             "encode": {
                 "update": {
@@ -153,7 +159,6 @@ def _bar(data: str, series: Series, running: int | None, *, beside: bool) -> Spe
     is_running = f"datum.x === {running}" if running is not None else "false"
     return {
         "type": "rect",
-        "name": data,
         "from": {"data": data},
         "encode": {
             "update": {
@@ -171,11 +176,11 @@ def _bar(data: str, series: Series, running: int | None, *, beside: bool) -> Spe
     }
 
 
-def _band_axis(it: Bars, xs: list[object]) -> tuple[Spec, list[Spec]]:
+def _band_axis(it: Bars, xs: list[Value]) -> tuple[Spec, list[Spec]]:
     if it.buckets and xs:
         low, high = it.buckets.low_ms, it.buckets.high_ms
         there = set(xs)
-        choices = [[at for at in some if at in there] for some in ticks.by_width(low, high)]
+        choices: list[list[Value]] = [[at for at in some if at in there] for some in ticks.by_width(low, high)]
         text = f"utcFormat(datum.value, '{ticks.time_format(low, high)}')"
         label_px = ticks.LABEL_PX
     else:

@@ -40,13 +40,10 @@ def heat_spec(it: Heat) -> Spec:
     ]
     label_px = max(ticks.widest(it.columns) + 6, 16)
     choices = [[it.columns[at] for at in some] for some in ticks.thinned(len(it.columns))]
-    running = (
-        f"datum.x === {_text(it.running[0])} && datum.y === {_text(it.running[1])}" if it.running else "false"
-    )
+    running = f"datum.x === {_text(it.running[0])} && datum.y === {_text(it.running[1])}" if it.running else "false"
     marks = [
         {
             "type": "rect",
-            "name": "cells",
             "from": {"data": "cells"},
             "encode": {
                 "update": {
@@ -157,7 +154,6 @@ def scatter_spec(points: Sequence[Point], write_x: Callable[[float], str], write
         right=8,
         data=[
             {
-                "name": "points",
                 "values": [{"x": point.x, "y": point.y, "c": f"@{point.color}", "n": point.label} for point in points],
             }
         ],
@@ -181,7 +177,6 @@ def scatter_spec(points: Sequence[Point], write_x: Callable[[float], str], write
         marks=[
             {
                 "type": "symbol",
-                "name": "points",
                 "from": {"data": "points"},
                 "encode": {
                     "update": {

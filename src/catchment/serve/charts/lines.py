@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from catchment.serve.charts import frame, ticks
 from catchment.serve.charts.frame import End, Note, Spec
-from catchment.serve.charts.series import Buckets, Series
+from catchment.serve.charts.series import Buckets, Series, Value
 
 DASH = [3, 3.5]
 
@@ -84,17 +84,17 @@ def area_spec(it: Lines, *, share: bool) -> Spec:
     )
 
 
-def stack(series: Sequence[Series], *, share: bool) -> list[list[tuple[object, float, float]]]:
+def stack(series: Sequence[Series], *, share: bool) -> list[list[tuple[Value, float, float]]]:
     """For each series its (x, bottom, top) on top of those before it; with `share` as parts of the whole at x."""
-    totals: dict[object, float] = {}
+    totals: dict[Value, float] = {}
     if share:
         for one in series:
             for x, y in one.points:
                 totals[x] = totals.get(x, 0.0) + (y or 0.0)
-    bottoms: dict[object, float] = {}
+    bottoms: dict[Value, float] = {}
     found = []
     for one in series:
-        points: list[tuple[object, float, float]] = []
+        points: list[tuple[Value, float, float]] = []
         for x, y in one.points:
             height = (y or 0.0) / (totals[x] or 1.0) if share else (y or 0.0)
             bottom = bottoms.get(x, 0.0)

@@ -61,7 +61,8 @@ def _days(low_ms: int, high_ms: int, most: int, days: float) -> list[int]:
 def _months(low_ms: int, high_ms: int, most: int, days: float) -> list[int]:
     step = next((step for step in (1, 2, 3, 6, 12, 24, 60, 120) if days / 30.44 / step <= most), 240)
     start = datetime.fromtimestamp(low_ms / 1000, UTC)
-    found, month = [], (start.year * 12) // step * step if step >= 12 else start.year * 12
+    found: list[int] = []
+    month = (start.year * 12) // step * step if step >= 12 else start.year * 12
     while True:
         at = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
         at_ms = round(at.timestamp() * 1000)

@@ -83,7 +83,7 @@ def _series(wanted: Wanted, result: Result, missing: float | None) -> tuple[list
         starts = sorted({x for series in found for x, _ in series.points if isinstance(x, int)})
         found = [filled(series, starts, missing) for series in found]
     else:
-        found = [replace(series, points=tuple(sorted(series.points, key=lambda at: at[0]))) for series in found]  # type: ignore[arg-type, return-value]
+        found = [replace(series, points=tuple(sorted(series.points, key=lambda at: at[0]))) for series in found]
     return found, buckets
 
 
@@ -122,9 +122,7 @@ def _until_running(series: Series, buckets: Buckets | None) -> Series:
     return replace(series, points=tuple(points)) if buckets else series
 
 
-def _previous(
-    wanted: Wanted, previous: Result, shift: Callable[[Any], Any], buckets: Buckets | None
-) -> Series | None:
+def _previous(wanted: Wanted, previous: Result, shift: Callable[[Any], Any], buckets: Buckets | None) -> Series | None:
     moved = replace(
         previous,
         rows=tuple(
@@ -136,7 +134,7 @@ def _previous(
     if not found or not found[0].points:
         return None
     one = found[0]
-    points = sorted(one.points, key=lambda at: at[0])  # type: ignore[arg-type, return-value]
+    points = sorted(one.points, key=lambda at: at[0])
     if buckets:
         points = [point for point in points if buckets.low_ms <= float(point[0]) <= buckets.high_ms]
         if buckets.starts_ms:
@@ -205,7 +203,9 @@ def _name(value: Any, column: Column, zone: ZoneInfo) -> str:
     if value is not None and column.kind == "time" and value.tzinfo:
         value = value.astimezone(zone)
     if value is not None and _is_time(column):
-        return f"{value:%-d %b %H:%M}" if getattr(value, "hour", 0) or getattr(value, "minute", 0) else f"{value:%-d %b}"
+        return (
+            f"{value:%-d %b %H:%M}" if getattr(value, "hour", 0) or getattr(value, "minute", 0) else f"{value:%-d %b}"
+        )
     return text(value)
 
 

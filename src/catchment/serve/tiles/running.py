@@ -11,8 +11,9 @@ from catchment.serve.asking import Question
 from catchment.serve.dashboards.board import Board, Fence, Mistake, Options, Source
 from catchment.serve.dashboards.compose import Composed, compose
 from catchment.sql.choices import Choice
-from catchment.sql.splice import SpliceError, Spliced, splice
-from catchment.sql.tables import changes_with_time, tables_read
+from catchment.sql.splice import Spliced, SpliceError, splice
+from catchment.sql.statements import changes_by_itself
+from catchment.sql.tables import tables_read
 
 MAX_ROWS = 10_000
 
@@ -79,10 +80,8 @@ def asked(
             found.append(Mistake(board.path, place.line, place.column, mistake.message))
         raise Unaskable(tuple(found)) from None
     tables = tables_read(spliced.text, board.dialect)
-    known = None if tables is None or changes_with_time(spliced.text, board.dialect) else frozenset(tables)
-    return Asked(
-        Question(spliced.text, _bound(spliced.values), zone, known, timeout_s, max_rows), composed, spliced
-    )
+    known = None if tables is None or changes_by_itself(spliced.text, board.dialect) else frozenset(tables)
+    return Asked(Question(spliced.text, _bound(spliced.values), zone, known, timeout_s, max_rows), composed, spliced)
 
 
 def _bound(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

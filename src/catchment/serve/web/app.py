@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from catchment.errors import CatchmentError
@@ -78,7 +78,7 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
 
 def wrapped(site: Site) -> ASGIApp:
     """The routes behind what guards them."""
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/healthz", _healthz, methods=["GET"]),
         Route("/static/{name}", site.assets.serve, methods=["GET"]),
         *signing.of(site),
@@ -104,12 +104,11 @@ def wrapped(site: Site) -> ASGIApp:
         _log.error("a page failed", path=request.url.path, exc=error)
         return PlainTextResponse("That did not work; the log of `serve` says why.", 500)
 
-    app = Starlette(
+    return Starlette(
         routes=routes,
         middleware=[Middleware(SecurityHeaders), Middleware(Access, accounts=site.accounts, config=site.config)],
         exception_handlers={Forbidden: forbidden, 404: missing, CatchmentError: troubled, Exception: failed},
     )
-    return app
 
 
 def _said(site: Site, request: Request, status: int, title: str, *lines: str) -> Response:

@@ -2,33 +2,310 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from catchment.serve.accounts import current_user
+from catchment.serve.accounts import User, current_user
+from catchment.serve.dashboards.board import Board, Fence, Prose
+from catchment.serve.dashboards.choices import AddressError
+from catchment.serve.dashboards.shape import shape_of
 from catchment.serve.library import FOLDER, Entry
+from catchment.serve.tiles import payloads, tables
+from catchment.serve.tiles.payloads import CHARTS, Told, tell
+from catchment.serve.tiles.view import View, Viewer, view_of
+from catchment.serve.web import filtering
+from catchment.serve.web.prose import html_of
 from catchment.serve.web.site import Site
+from catchment.serve.web.templates import render
+
+_ENCODER = msgspec.json.Encoder()
 
 
 def of(site: Site) -> list[Route]:
     """The routes; paths are below the base path."""
+    pages = _Boards(site)
+    return [
+        Route("/", pages.home),
+        Route("/dashboards", pages.list),
+        Route("/d/{name:path}/tiles/{id}/{what}", pages.piece),
+        Route("/d/{name:path}/tiles", pages.tiles),
+        Route("/d/{name:path}/options/{filter}", pages.options),
+        Route("/d/{name:path}", pages.board),
+    ]
 
-    async def home(request: Request) -> Response:
-        return await dashboards(request)
 
-    async def dashboards(request: Request) -> Response:
+class _Boards:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def home(self, request: Request) -> Response:
+        """The dashboard that the project names, else the list."""
+        entry = self._site.library.entry(self._site.config.home or "home")
+        if entry is None:
+            return await self.list(request)
+        return await self._page(request, entry, here="home")
+
+    async def list(self, request: Request) -> Response:
+        """All that the user may see."""
         user = current_user(request)
         words = request.query_params.get("q", "").strip()
-        found = [entry for entry in site.library.entries() if user.sees(entry.board.groups)]
+        found = [entry for entry in self._site.library.entries() if user.sees(entry.board.groups)]
         shown = [_row(entry) for entry in found if _says(entry, words)]
-        return site.page(
+        return self._site.page(
             request, "list.html", title="Dashboards", here="dashboards", boards=shown, q=words, folder=FOLDER
         )
 
-    return [Route("/", home), Route("/dashboards", dashboards)]
+    def _entry(self, request: Request) -> tuple[Entry | None, Response | None]:
+        """The dashboard that the address names, or the answer that there is none for this user."""
+        entry = self._site.library.entry(request.path_params["name"])
+        if entry is None:
+            return None, self._site.message(
+                request, 404, "There is no such dashboard", "It may have been renamed, or removed.", back="/dashboards"
+            )
+        if not current_user(request).sees(entry.board.groups):
+            groups = " or ".join(entry.board.groups)
+            return None, self._site.message(
+                request, 403, f"{entry.board.title} is for {groups}", _who(entry.board), back="/dashboards"
+            )
+        return entry, None
+
+    async def board(self, request: Request) -> Response:
+        """`GET /d/NAME`: the page, and in it each tile as it comes."""
+        entry, refusal = self._entry(request)
+        return refusal or await self._page(request, _known(entry), here="dashboards")
+
+    async def _page(self, request: Request, entry: Entry, here: str) -> Response:
+        board = entry.board
+        try:
+            view = await self._view(request, board)
+        except AddressError as error:
+            return self._site.message(request, 400, board.title, *error.texts, back=f"/d/{entry.name}")
+        head = self._site.text(request, "board.html", **self._shell(request, entry, view, here))
+        return _streamed(request, self._whole(head, view))
+
+    async def _view(self, request: Request, board: Board, *, all_lists: bool = False) -> View:
+        pairs = [
+            (name, value)
+            for name, value in parse_qsl(request.url.query, keep_blank_values=True)
+            if not name.startswith("_")
+        ]
+        viewer = _viewer(current_user(request))
+        return await view_of(board, pairs, viewer, self._site.zone, self._site.asking, all_lists=all_lists)
+
+    def _shell(self, request: Request, entry: Entry, view: View, here: str) -> dict[str, Any]:
+        board = entry.board
+        lede, parts = _parts(board)
+        return {
+            "title": board.title,
+            "here": here,
+            "name": entry.name,
+            "crumb": entry.name.rpartition("/")[0].replace("/", " / "),
+            "lede": lede,
+            "refresh_s": view.refresh_s,
+            "filters": filtering.bar(view),
+            "folded": " · ".join(filtering.says(at) for at in view.chosen.selections.values()),
+            "said": "; ".join(dropped.text for dropped in view.chosen.dropped),
+            "mistakes": [str(mistake) for mistake in board.mistakes] if view.viewer.may_write else [],
+            "parts": parts,
+            "query": view.chosen.address(),
+            "may_edit": False,
+            "state": foot(view),
+            "file": board.path,
+            "changed": ago(entry.changed_s),
+        }
+
+    async def _whole(self, head: str, view: View) -> AsyncIterator[bytes]:
+        yield head.encode()
+        async for told in self._told(view):
+            yield b'<script type="application/json" class="payload">' + _safe(told.payload) + b"</script>\n"
+        yield b"</div>\n</body>\n</html>\n"
+
+    async def _told(self, view: View, fences: Sequence[Fence] | None = None) -> AsyncIterator[Told]:
+        """Each tile as it is answered; when nobody listens any more, what is not answered ends."""
+        wanted = view.board.tiles if fences is None else fences
+        tasks = [asyncio.create_task(tell(view, fence, self._site.palette)) for fence in wanted]
+        try:
+            for each in asyncio.as_completed(tasks):
+                yield await each
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def tiles(self, request: Request) -> Response:
+        """`GET /d/NAME/tiles`: the tiles for other choices, a line of JSON each; 304 where nothing is new."""
+        entry, refusal = self._entry(request)
+        if refusal is not None:
+            return JSONResponse({"error": "not for you, or not there"}, refusal.status_code)
+        board = _known(entry).board
+        try:
+            view = await self._view(request, board)
+        except AddressError as error:
+            return JSONResponse({"error": "; ".join(error.texts)}, 400)
+        if "if-none-match" not in request.headers:
+            return _streamed(request, self._lines(view), "application/x-ndjson")
+        told = [each async for each in self._told(view)]
+        tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
+        headers = {"ETag": tag}
+        if request.headers["if-none-match"] == tag:
+            return Response(status_code=304, headers=headers)
+        body = b"".join(_ENCODER.encode(each.payload) + b"\n" for each in told)
+        body += _ENCODER.encode({"foot": foot(view)}) + b"\n"
+        return Response(body, headers=headers, media_type="application/x-ndjson")
+
+    async def _lines(self, view: View) -> AsyncIterator[bytes]:
+        dropped = "; ".join(each.text for each in view.chosen.dropped)
+        yield _ENCODER.encode({"filters": filtering.bar(view), "foot": foot(view), "said": dropped}) + b"\n"
+        told = []
+        async for each in self._told(view):
+            told.append(each)
+            yield _ENCODER.encode(each.payload) + b"\n"
+        tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
+        yield _ENCODER.encode({"tag": tag}) + b"\n"
+
+    async def piece(self, request: Request) -> Response:
+        """`GET /d/NAME/tiles/ID/rows|details|csv|parquet`."""
+        entry, refusal = self._entry(request)
+        if refusal is not None:
+            return refusal
+        board = _known(entry).board
+        fence = board.fence(request.path_params["id"])
+        if fence is None or fence.kind == "query":
+            return self._site.message(request, 404, "There is no such tile")
+        try:
+            view = await self._view(request, board)
+        except AddressError as error:
+            return self._site.message(request, 400, board.title, *error.texts)
+        match request.path_params["what"]:
+            case "rows":
+                return await self._rows(request, view, fence)
+            case "details":
+                return await self._details(request, view, fence, _known(entry))
+        return self._site.message(request, 404, "There is no such page")
+
+    async def _rows(self, request: Request, view: View, fence: Fence) -> Response:
+        asked = view.asked(fence)
+        result = (await view.answer(asked)).result
+        shape = shape_of(view.board.path, fence, result.columns, None)
+        page = int(request.query_params.get("_page", "1") or 1)
+        return HTMLResponse(tables.html(tables.page_of(view, fence, shape, result, self._site.palette, page)))
+
+    async def _details(self, request: Request, view: View, fence: Fence, entry: Entry) -> Response:
+        told = await tell(view, fence, self._site.palette)
+        facts = []
+        values: list[tuple[str, str]] = []
+        sql = fence.sql.text
+        if told.asked is not None:
+            sql = told.asked.question.sql
+            values = [(f"${name}", tables.value_text(value, view.zone)) for name, value in told.asked.question.values]
+            read = told.asked.question.tables
+            facts.append(("Tables", ", ".join(sorted(read)) if read else "not known, or changing with the clock"))
+        if told.answer is not None:
+            at = datetime.fromtimestamp(told.answer.result.ran_at_s, view.zone)
+            cached = ", cached" if told.answer.is_cached else ""
+            facts.insert(0, ("Ran", f"{at:%H:%M:%S}, {told.answer.result.ran_ms:.0f} ms{cached}"))
+            facts.append(("Zone", view.zone.key))
+        if not view.viewer.may_write:
+            sql, values = "Analysts see the SQL here.", []
+        here = f"{self._site.base}/d/{entry.name}/tiles/{fence.id}"
+        return HTMLResponse(
+            render(
+                "details.html", id=fence.id, title=fence.title, sql=sql, values=values, facts=facts, here=here,
+                query=view.chosen.address(), is_chart=fence.kind in CHARTS, sql_href="",
+            )
+        )  # fmt: skip
+
+    async def options(self, request: Request) -> Response:
+        """`GET /d/NAME/options/FILTER`: what there is to choose."""
+        entry, refusal = self._entry(request)
+        if refusal is not None:
+            return refusal
+        board = _known(entry).board
+        try:
+            view = await self._view(request, board, all_lists=True)
+        except AddressError as error:
+            return self._site.message(request, 400, board.title, *error.texts)
+        selection = view.chosen.selections.get(request.path_params["filter"])
+        if selection is None:
+            return self._site.message(request, 404, "There is no such filter")
+        return HTMLResponse(filtering.options(view, selection))
+
+
+def _known(entry: Entry | None) -> Entry:
+    assert entry is not None, "it was looked for before"
+    return entry
+
+
+def _viewer(user: User) -> Viewer:
+    return Viewer(user.email, user.may("analyst"))
+
+
+def _who(board: Board) -> str:
+    return f"Ask {board.owner}, who owns it." if board.owner else "Ask an admin."
+
+
+def _parts(board: Board) -> tuple[str, list[dict[str, Any]]]:
+    """The prose that leads the page, and what follows in its order."""
+    parts = list(board.parts)
+    lede = ""
+    if parts and isinstance(parts[0], Prose):
+        lede = html_of(parts.pop(0).text)  # type: ignore[union-attr]
+    shown: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, Prose):
+            shown.append({"html": html_of(part.text)})
+        elif part.kind != "query":
+            shown.append(
+                {
+                    "id": part.id,
+                    "kind": part.kind,
+                    "title": part.title,
+                    "width": part.width,
+                    "sub": part.options.unit if part.kind in CHARTS else "",
+                    "is_chart": part.kind in CHARTS,
+                    "height": tables.height_of(part) + "-body" if part.kind == "table" else "",
+                }
+            )
+    return lede, shown
+
+
+def foot(view: View) -> str:
+    """The state of the data, in a line."""
+    now = datetime.now(view.zone)
+    place = view.zone.key.rpartition("/")[2].replace("_", " ")
+    return f'<span class="dot"></span>As of {now:%H:%M}, {place} · refreshes every {span(view.refresh_s)}'
+
+
+def _safe(payload: payloads.Payload) -> bytes:
+    """JSON that ends no script element."""
+    return _ENCODER.encode(payload).replace(b"<", b"\\u003c")
+
+
+def _streamed(request: Request, pieces: AsyncIterator[bytes], type_: str = "text/html; charset=utf-8") -> Response:
+    """An answer in pieces, each sent at once; packed where the browser takes that."""
+    headers = {"X-Accel-Buffering": "no", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return StreamingResponse(pieces, headers=headers, media_type=type_)
+    return StreamingResponse(_packed(pieces), headers=headers | {"Content-Encoding": "gzip"}, media_type=type_)
+
+
+async def _packed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    packing = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    async for piece in pieces:
+        yield packing.compress(piece) + packing.flush(zlib.Z_SYNC_FLUSH)
+    yield packing.flush()
 
 
 def _says(entry: Entry, words: str) -> bool:

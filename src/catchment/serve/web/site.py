@@ -43,7 +43,7 @@ class Site:
         """What every address begins with."""
         return self.config.base_path
 
-    def text(self, request: Request, template: str, **values: Any) -> str:
+    def text(self, request: Request, template: str, /, **values: Any) -> str:
         """A page's HTML. `here` names the place of the menu that it belongs to."""
         user = user_or_none(request)
         theme = request.cookies.get("theme", "")
@@ -59,7 +59,7 @@ class Site:
         }
         return render(template, **{**shared, **values})
 
-    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    def page(self, request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
         """A page as an answer."""
         return HTMLResponse(self.text(request, template, **values), status)
 

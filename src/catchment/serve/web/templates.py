@@ -20,6 +20,6 @@ def environment() -> Environment:
     )
 
 
-def render(name: str, **values: Any) -> str:
+def render(template: str, /, **values: Any) -> str:
     """A page, or a part of one."""
-    return environment().get_template(name).render(**values)
+    return environment().get_template(template).render(**values)

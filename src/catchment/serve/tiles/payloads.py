@@ -1,0 +1,233 @@
+"""What a page is told of a tile: its marks or its HTML, or what it says instead."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from catchment.errors import CatchmentError, Retry, UsageError
+from catchment.serve.asking import Answer
+from catchment.serve.charts.frame import Note
+from catchment.serve.charts.series import Buckets, Columns, wall_ms
+from catchment.serve.dashboards.board import Fence, Mistake
+from catchment.serve.dashboards.formats import Format, parse_format, plain_text, usual_format, write
+from catchment.serve.dashboards.numbers import target_text
+from catchment.serve.dashboards.shape import Shape, in_order, shape_of
+from catchment.serve.results import Column, Result
+from catchment.serve.tiles import charting, numbers, saying, tables
+from catchment.serve.tiles.palette import Palette
+from catchment.serve.tiles.running import Asked, Unaskable, error_place
+from catchment.serve.tiles.view import View
+
+Payload = dict[str, Any]
+CHARTS = {"line", "area", "bar", "scatter", "heat"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A tile's payload, with what it was made of."""
+
+    payload: Payload
+    asked: Asked | None = None
+    answer: Answer | None = None
+
+
+async def tell(view: View, fence: Fence, palette: Palette) -> Told:
+    """All that a page needs of a tile. Raises nothing of what its author or the warehouse did wrong: it says it."""
+    waiting = view.chosen.waiting
+    if fence.mistakes:
+        return Told(_of(fence, "error", html=saying.wrong(view, fence.mistakes)))
+    if waiting:
+        return Told(_of(fence, "waits", html=saying.waits(waiting)))
+    if fence.kind == "vega-lite":
+        return Told(_of(fence, "error", html=saying.not_yet()))
+    try:
+        asked = view.asked(fence)
+    except Unaskable as error:
+        return Told(_of(fence, "error", html=saying.wrong(view, error.mistakes)))
+    try:
+        if fence.kind == "number":
+            return await _number(view, fence, asked)
+        return await _answered(view, fence, asked, palette)
+    except UsageError as error:
+        return Told(_of(fence, "error", html=saying.wrong(view, [_mistake(view, asked, error)])), asked)
+    except Retry as error:
+        return Told(_of(fence, "down", html=saying.down(error)), asked)
+    except CatchmentError as error:
+        return Told(_of(fence, "error", html=saying.failed(view, error)), asked)
+
+
+def _mistake(view: View, asked: Asked, error: UsageError) -> Mistake:
+    """What the warehouse said of the SQL, where in the file."""
+    at = error_place(str(error))
+    line, column = asked.place(*at) if at else (asked.composed.at(0).line, asked.composed.at(0).column)
+    return Mistake(view.board.path, line, column, saying.first_line(error))
+
+
+def _of(fence: Fence, state: str, **more: Any) -> Payload:
+    return {"id": fence.id, "state": state, "sub": fence.options.unit if fence.kind in CHARTS else "", **more}
+
+
+async def _number(view: View, fence: Fence, asked: Asked) -> Told:
+    scan = view.scan(asked)
+    answer = await view.answer(scan or asked)
+    if scan is None:
+        shape = shape_of(view.board.path, fence, answer.result.columns)
+        if shape.mistakes:
+            return Told(_of(fence, "error", html=saying.wrong(view, shape.mistakes)), asked, answer)
+        before = None
+        if fence.options.compare is not False and _mentions_period(view, asked):
+            before = (await view.answer(view.asked(fence, previous=True))).result
+        shown = numbers.plain(fence, answer.result, before, view.chosen.period)
+    else:
+        found = numbers.Scan.of(answer.result)
+        if found.is_empty:
+            plain = await view.answer(asked)
+            found = found.with_value(plain.result)
+        shown = numbers.scanned(fence, found, view.chosen.period, view.zone)
+    # The number alone, where it has no rows, is a dash and says for which choices.
+    html = numbers.html(shown, saying.choices(view) if shown.is_nothing else "")
+    return Told(_shown(view, fence, answer, {"html": html}), asked, answer)
+
+
+def _mentions_period(view: View, asked: Asked) -> bool:
+    period = view.board.period
+    return (
+        period is not None
+        and period.name in asked.spliced.used
+        and view.chosen.period is not None
+        and view.chosen.period.previous is not None
+    )
+
+
+async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) -> Told:
+    answer = await view.answer(asked)
+    result = answer.result
+    shape = shape_of(view.board.path, fence, result.columns, view.shown_click(fence))
+    if shape.mistakes:
+        return Told(_of(fence, "error", html=saying.wrong(view, shape.mistakes)), asked, answer)
+    if not result.rows:
+        return Told(_of(fence, "empty", html=saying.empty(view)), asked, answer)
+    if fence.kind == "table":
+        page = tables.page_of(view, fence, shape, result, palette, 1)
+        return Told(_shown(view, fence, answer, {"html": tables.html(page)}), asked, answer)
+    ordered = Result(
+        result.columns, tuple(map(tuple, in_order(result.rows, shape))), result.is_cut, result.ran_ms, result.ran_at_s
+    )
+    previous = await _previous(view, fence, asked, shape)
+    wanted = await _wanted(view, fence, shape, ordered, palette)
+    drawn = charting.drawn(wanted, ordered, previous, _shift(view))
+    payload = {"spec": drawn.spec, "key": drawn.key, "hover": drawn.hover, "label": drawn.label}
+    if fence.options.click and shape.is_flat:
+        payload["click"] = fence.options.click
+    return Told(_shown(view, fence, answer, payload), asked, answer)
+
+
+async def _previous(view: View, fence: Fence, asked: Asked, shape: Shape) -> Result | None:
+    """The period before, of a line of one series."""
+    if fence.kind != "line" or not fence.options.compare or shape.has_series or not _mentions_period(view, asked):
+        return None
+    try:
+        return (await view.answer(view.asked(fence, previous=True))).result
+    except (CatchmentError, Unaskable):
+        return None
+
+
+def _shift(view: View) -> Callable[[Any], Any]:
+    """Moves a time of the period before to where it stands in this one, by the wall clock."""
+    period = view.chosen.period
+    if period is None or period.previous is None or period.start is None:
+        return lambda value: value
+    by = period.start.replace(tzinfo=None) - period.previous.start.replace(tzinfo=None)
+
+    def shift(value: Any) -> Any:
+        if isinstance(value, datetime) and value.tzinfo:
+            return value.astimezone(view.zone).replace(tzinfo=None) + by
+        if isinstance(value, datetime):
+            return value + by
+        if isinstance(value, date):
+            return value + timedelta(days=by.days)
+        return value
+
+    return shift
+
+
+async def _wanted(view: View, fence: Fence, shape: Shape, result: Result, palette: Palette) -> charting.Wanted:
+    options = fence.options
+    assert shape.x is not None, "a chart without mistakes has an x"
+    buckets = _buckets(view) if shape.is_over_time else None
+    notes = [Note(wall_ms(at, view.zone), name) for at, name in await view.notes()] if shape.is_over_time else []
+    how = parse_format(options.format) if options.format else None
+    return charting.Wanted(
+        kind=fence.kind or "line",
+        columns=Columns(shape.x, shape.y, shape.color, shape.order),
+        write=writer(how),
+        color_of=palette.color,
+        zone=view.zone,
+        is_flat=shape.is_flat,
+        order=options.order,
+        stack=options.stack or "zero",
+        target=None if options.target is None else float(options.target.value),
+        target_text="" if options.target is None else target_text(options.target, how or _PLAIN),
+        notes=tuple(notes),
+        buckets=buckets,
+    )
+
+
+_PLAIN = parse_format(",.12~g")
+
+
+def writer(how: Format | None) -> Callable[[Any], str]:
+    """How a chart writes its heights: as the fence says, else with few digits."""
+    if how is not None:
+        return lambda value: write(Decimal(repr(value)) if isinstance(value, float) else value, how)
+    return plain
+
+
+def plain(value: Any) -> str:
+    """A number at a glance: thousands are told apart, and there are no more than four digits behind the first."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _buckets(view: View) -> Buckets | None:
+    """The period's, as an axis of time has them."""
+    period = view.chosen.period
+    found = period.buckets() if period is not None else ()
+    if not found:
+        return None
+    starts = [wall_ms(bucket.start.replace(tzinfo=None), view.zone) for bucket in found if not bucket.is_future]
+    running = next((wall_ms(b.start.replace(tzinfo=None), view.zone) for b in found if b.is_running), None)
+    last = wall_ms(found[-1].start.replace(tzinfo=None), view.zone)
+    return Buckets(starts[0] if starts else last, last, tuple(starts), running)
+
+
+def _shown(view: View, fence: Fence, answer: Answer, more: Payload) -> Payload:
+    state = "down" if answer.trouble is not None else "ok"
+    payload = _of(fence, state, ms=round(answer.result.ran_ms), **more)
+    if answer.trouble is not None:
+        payload["notice"] = saying.old_notice(view, answer.result.ran_at_s)
+    return payload
+
+
+def tag(parts: Sequence[object]) -> str:
+    """An ETag of what a page shows."""
+    return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:20]}"'
+
+
+def column_label(column: Column) -> str:
+    """A column's name as a header: `first_response` is `First response`."""
+    words = column.name.replace("_", " ").strip() or column.name
+    return words[:1].upper() + words[1:]
+
+
+__all__ = ["Payload", "Told", "plain_text", "tell", "usual_format"]
