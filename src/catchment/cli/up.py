@@ -35,9 +35,7 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
     if serves(project):
         ports["serve"] = Port(project.serve.host, project.serve.port)
     children = [
-        Child(
-            name, _command(project, name), _environment(name), port if name.startswith("collect") else ports.get(name)
-        )
+        Child(name, _command(project, name), _environment(name), ports.get(name.partition("-")[0]))
         for name in _services(project)
     ]
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()

@@ -106,4 +106,4 @@ def filled(series: Series, starts: Sequence[int], missing: float | None) -> Seri
     there = dict(series.points)
     extra = [point for point in series.points if point[0] not in set(starts)]
     points = [*((start, there.get(start, missing)) for start in starts), *extra]
-    return replace(series, points=tuple(sorted(points, key=lambda point: point[0])))  # type: ignore[arg-type, return-value]
+    return replace(series, points=tuple(sorted(points, key=lambda point: point[0])))
