@@ -86,7 +86,61 @@ CREATE INDEX audit_by_time ON audit (at);
 CREATE INDEX audit_of_user ON audit (user_id, at);
 """
 
-VERSIONS: Sequence[str] = (_ACCOUNTS + _AUDIT,)
+_WORKSPACE = """
+CREATE TABLE drafts (
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    path       TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    base       TEXT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, path)
+);
+CREATE TABLE favourites (
+    user_id   TEXT NOT NULL REFERENCES users (id),
+    dashboard TEXT NOT NULL,
+    PRIMARY KEY (user_id, dashboard)
+);
+CREATE TABLE saved_queries (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    title      TEXT NOT NULL,
+    sql        TEXT NOT NULL,
+    is_shared  BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL
+);
+CREATE INDEX saved_queries_of_user ON saved_queries (user_id);
+CREATE TABLE query_history (
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    id         BIGINT NOT NULL,
+    at         BIGINT NOT NULL,
+    sql        TEXT NOT NULL,
+    outcome    TEXT NOT NULL,
+    ms         BIGINT NOT NULL,
+    rows_count BIGINT,
+    error      TEXT NOT NULL,
+    PRIMARY KEY (user_id, id)
+);
+CREATE TABLE editor_tabs (
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    id         TEXT NOT NULL,
+    title      TEXT NOT NULL,
+    sql        TEXT NOT NULL,
+    place      BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, id)
+);
+CREATE TABLE shared_queries (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    title      TEXT NOT NULL,
+    sql        TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX shared_queries_of_user ON shared_queries (user_id);
+"""
+
+VERSIONS: Sequence[str] = (_ACCOUNTS + _AUDIT, _WORKSPACE)
 """What each version adds. The format version of a state is how many of them it has had."""
 
 

@@ -293,10 +293,10 @@ class Accounts:
                 found = self._open_link(transaction, secret)
                 if found is None or not Links(transaction).use_up(secret):
                     raise Refused
-                account = found[1] or self._first_admin(transaction, email, name)
+                account = found[1] or self._first_admin(transaction, email)
                 users = Users(transaction)
-                if name:
-                    users.set_name(account.id, name.strip()[:100])
+                if name.strip():
+                    users.set_name(account.id, " ".join(name.split())[:100])
                 if password_hash is not None:
                     users.set_password_hash(account.id, password_hash)
                     Sessions(transaction).end_all(account.id)
@@ -317,12 +317,12 @@ class Accounts:
         account = users.get(link.user_id or "")
         return None if account is None or account.revoked_at is not None else (link, account)
 
-    def _first_admin(self, transaction: Transaction, email: str, name: str) -> Account:
+    def _first_admin(self, transaction: Transaction, email: str) -> Account:
         Links(transaction).forget_first()
         users = Users(transaction)
         account = users.by_email(email)
         if account is None:
-            return users.add(email, name.strip()[:100] or email.partition("@")[0], "admin", (), self.clock())
+            return users.add(email, email.partition("@")[0], "admin", (), self.clock())
         users.set_role(account.id, "admin")
         users.set_revoked(account.id, None)
         return users.get(account.id) or account

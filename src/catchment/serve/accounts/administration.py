@@ -100,7 +100,7 @@ def invite(
         repository = Users(transaction)
         account = repository.by_email(email)
         if account is None:
-            account = repository.add(email, _name(name) or email.partition("@")[0], role, _groups(groups), now)
+            account = repository.add(email, name_of(name, email), role, _groups(groups), now)
         elif account.password_hash is not None or account.signed_in_at is not None:
             raise UsageError(f"{email} is a user already", f"catchment admin user reset {email}")
         else:
@@ -126,9 +126,7 @@ def sign_in_link(state: State, email: str, now: datetime, by: By, *, role: Role,
     email = normal_email(email, must_be_one=True)
     with state.writing() as transaction:
         repository = Users(transaction)
-        account = repository.by_email(email) or repository.add(
-            email, _name(name) or email.partition("@")[0], role, (), now
-        )
+        account = repository.by_email(email) or repository.add(email, name_of(name, email), role, (), now)
         if account.revoked_at is not None:
             raise UsageError(f"{email} is revoked", f"catchment admin user restore {email}")
         _note(transaction, "sign-in link", account, now, by)
@@ -219,6 +217,11 @@ def _note(transaction: Transaction, action: str, account: Account, now: datetime
 
 def _name(name: str) -> str:
     return " ".join(name.split())[:MAX_NAME_CHARACTERS]
+
+
+def name_of(name: str, email: str) -> str:
+    """What a user is called who may have said nothing."""
+    return _name(name) or email.partition("@")[0]
 
 
 def _groups(groups: Collection[str]) -> list[str]:

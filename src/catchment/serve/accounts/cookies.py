@@ -14,6 +14,11 @@ def cookie_name(visit: Visit, instance: str) -> str:
     return f"__Host-{name}" if not visit.site.base_path else f"__Secure-{name}"
 
 
+def flow_name(instance: str) -> str:
+    """In place of `instance`: the cookie of a browser that has gone to the company's sign-in."""
+    return f"{instance}-company"
+
+
 def set_cookie(visit: Visit, instance: str, value: str, max_age_s: int) -> str:
     """The value of Set-Cookie; `max_age_s` 0 removes it."""
     parts = [

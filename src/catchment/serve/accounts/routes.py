@@ -15,13 +15,17 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from catchment.errors import UsageError
+from catchment.log import get_log
 from catchment.serve.accounts.accounts import Accounts, Refused, SignedIn, TooMany
-from catchment.serve.accounts.cookies import session_secret, set_cookie
+from catchment.serve.accounts.cookies import flow_name, session_secret, set_cookie
 from catchment.serve.accounts.forms import BadForm, fields, is_json
 from catchment.serve.accounts.local import way_back
+from catchment.serve.accounts.oidc import FLOW_MAX_AGE_S, Company, Flow, NotLetIn, Unreachable
 from catchment.serve.accounts.passwords import WeakPassword
 from catchment.serve.accounts.user import client_of, current_user
 from catchment.serve.accounts.visit import Visit, visit_of
+
+_log = get_log("serve")
 
 ERRORS: Final[Mapping[str, str]] = {
     "refused": "That email and password do not go together.",
@@ -30,6 +34,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "password": "Choose a password of at least 12 characters that others would not guess.",
     "email": "That is no email.",
     "company": "The company's sign-in did not let you in. Ask an admin.",
+    "provider": "The company's sign-in cannot be reached. Try again.",
     "form": "That was not understood. Try again.",
 }
 """What `?error=` says, in words for the page."""
@@ -89,6 +94,45 @@ def of(accounts: Accounts) -> list[Route]:
         Route("/sign-in/link", use_link, methods=["POST"]),
         Route("/sign-out", sign_out, methods=["POST"]),
         Route("/api/me", _me, methods=["GET"]),
+        *(_company(accounts, Company(accounts)) if accounts.config.sign_in.issuer else ()),
+    ]
+
+
+def _company(accounts: Accounts, company: Company) -> list[Route]:
+    flow_cookie = flow_name(accounts.instance)
+
+    async def begin(request: Request) -> Response:
+        visit = visit_of(request)
+        start = accounts.config.public_url or f"{'https' if visit.is_secure else 'http'}://{visit.header(b'host')}"
+        redirect_uri = f"{start.rstrip('/')}{visit.site.url('/sign-in/company/back')}"
+        try:
+            where, flow = await company.begin(redirect_uri, request.query_params.get("next", "")[:2_000])
+        except Unreachable as error:
+            _log.error("the company's sign-in cannot be reached", exc=error)
+            return _failed(request, "/sign-in", "provider", 503)
+        answer = RedirectResponse(where, 303)
+        answer.headers.append("set-cookie", set_cookie(visit, flow_cookie, flow.written(), FLOW_MAX_AGE_S))
+        answer.headers["cache-control"] = "no-store"
+        return answer
+
+    async def back(request: Request) -> Response:
+        visit = visit_of(request)
+        flow = Flow.read(session_secret(visit, flow_cookie) or "")
+        try:
+            signed_in = await company.finish(request.query_params, flow, client_of(request), _old(request, accounts))
+            answer = _signed_in(request, accounts, signed_in, flow.next if flow else None)
+        except NotLetIn as error:
+            _log.warning("the company's sign-in let somebody in whom we do not", reason=error.reason)
+            answer = _failed(request, "/sign-in", "company", 403)
+        except Unreachable as error:
+            _log.error("the company's sign-in cannot be reached", exc=error)
+            answer = _failed(request, "/sign-in", "provider", 503)
+        answer.headers.append("set-cookie", set_cookie(visit, flow_cookie, "", 0))
+        return answer
+
+    return [
+        Route("/sign-in/company", begin, methods=["GET"]),
+        Route("/sign-in/company/back", back, methods=["GET"]),
     ]
 
 
