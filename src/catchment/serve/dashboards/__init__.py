@@ -1,0 +1,1 @@
+"""The dashboards' format, without web and warehouse: a Markdown file becomes a board, an address becomes choices."""

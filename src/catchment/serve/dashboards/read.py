@@ -1,0 +1,80 @@
+"""A dashboard's file becomes a `Board`. Mistakes are all gathered, and each spoils only the fence that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
+from catchment.serve.dashboards.board import Board, Filter, Mistake, Place, Source, sentence
+from catchment.serve.dashboards.compose import cycle_text, cycles
+from catchment.serve.dashboards.fences import read_parts
+from catchment.serve.dashboards.front import Front, read_front
+from catchment.serve.dashboards.layout import body_parts, front_lines
+from catchment.serve.dashboards.sql_text import filters_named, sql_mistakes
+
+Note = Callable[[Place, str], None]
+
+
+def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
+    """Read a dashboard. Never raises for what its author wrote: mistakes are in the board and its fences.
+
+    `path` is what mistakes call the file; `dialect` is the warehouse's.
+    """
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    mistakes: list[Mistake] = []
+
+    def note(place: Place, words: str) -> None:
+        mistakes.append(Mistake(path, place.line, place.column, words))
+
+    front, first = _front(lines, note)
+    if front.filters is not None:
+        _check_sql(front.filters, front.annotations, dialect, note)
+        _check_order(front.filters, dialect, note)
+    return Board(
+        path=path,
+        title=front.title or sentence(PurePath(path).stem),
+        owner=front.owner,
+        refresh=front.refresh,
+        stale_after=front.stale_after,
+        groups=front.groups,
+        filters=front.filters or {},
+        annotations=front.annotations,
+        parts=read_parts(path, lines, list(body_parts(lines, first)), front.filters, dialect),
+        mistakes=tuple(sorted(set(mistakes))),
+        dialect=dialect,
+    )
+
+
+def _front(lines: list[str], note: Note) -> tuple[Front, int]:
+    """The front matter, and the first line behind it."""
+    found = front_lines(lines)
+    if found is None:
+        note(Place(1, 1), "the file must begin with --- and a title, such as `title: Chat queue`, and --- again")
+        return Front(filters=None), 1
+    if not found.is_closed:
+        note(Place(1, 1), "the front matter is not closed: --- alone on a line ends it")
+    yaml = "\n".join(lines[found.start - 1 : found.end - 1]) + "\n"
+    # What an unclosed one swallows is prose: the mistakes in that would only hide the one that matters.
+    return read_front(yaml, found.start, note if found.is_closed else _not_noted), found.body
+
+
+def _not_noted(place: Place, words: str) -> None:
+    """Takes a mistake and leaves it."""
+
+
+def _check_sql(filters: Mapping[str, Filter], annotations: Source | None, dialect: str, note: Note) -> None:
+    """The SQL in the front matter: of filters that choose from a query, and of annotations."""
+    sources = [each.source for each in filters.values()]
+    for source in filter(None, [*sources, annotations]):
+        for offset, text in sql_mistakes(source.text, filters, dialect):
+            note(source.at(offset), text)
+
+
+def _check_order(filters: Mapping[str, Filter], dialect: str, note: Note) -> None:
+    """Filters whose SQL needs, in the end, themselves; said at the last of them."""
+    needs = {
+        name: filters_named(each.source.text, filters, dialect) if each.source else []
+        for name, each in filters.items()
+    }
+    for ring in cycles(needs):
+        note(filters[ring[-1]].place, cycle_text("filter", ring))
