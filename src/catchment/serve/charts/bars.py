@@ -22,6 +22,7 @@ class Bars:
 
     series: tuple[Series, ...]
     write: Callable[[float], str]
+    write_short: Callable[[float], str]
     buckets: Buckets | None = None
     stack: str = "zero"
     """Or `100%`, or `none`: beside each other."""
@@ -45,7 +46,7 @@ def standing_spec(it: Bars) -> Spec:
     if it.target is not None:
         high = max(high, it.target)
     y_ticks = [0.0, 0.25, 0.5, 0.75, 1.0] if share else ticks.four(low, high, from_zero=True)
-    labels = [f"{value:.0%}" for value in y_ticks] if share else [it.write(value) for value in y_ticks]
+    labels = [f"{value:.0%}" for value in y_ticks] if share else [it.write_short(value) for value in y_ticks]
     y_scale, y_axis, left = frame.y_axis(y_ticks, labels)
     x_scale: Spec = {"name": "x", "type": "band", "domain": xs, "range": "width", "paddingInner": 0.22}
     scales, marks, data = [x_scale, y_scale], [], []

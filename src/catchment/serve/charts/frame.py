@@ -41,7 +41,7 @@ def y_axis(values: Sequence[float], labels: Sequence[str]) -> tuple[Spec, Spec, 
     left = ticks.widest(labels) + 10
     quoted = ", ".join("'" + label.replace("\\", "\\\\").replace("'", "\\'") + "'" for label in labels)
     text = f"[{quoted}][round(datum.index * {len(labels) - 1})]"
-    scale = {"name": "y", "type": "linear", "domain": [values[0], values[-1]], "range": "height"}
+    scale = {"name": "y", "type": "linear", "domain": [values[0], values[-1]], "range": "height", "zero": False}
     axis = {
         "scale": "y",
         "orient": "left",

@@ -22,6 +22,7 @@ class Heat:
     rows: tuple[str, ...]
     values: dict[tuple[str, str], float | None]
     write: Callable[[float], str]
+    write_short: Callable[[float], str]
     running: tuple[str, str] | None = None
 
 
@@ -58,7 +59,7 @@ def heat_spec(it: Heat) -> Spec:
                 }
             },
         },
-        *_legend(it.write(low), it.write(high)),
+        *_legend(it.write_short(low), it.write_short(high)),
     ]
     return frame.chart(
         left=left,
@@ -158,7 +159,7 @@ def scatter_spec(points: Sequence[Point], write_x: Callable[[float], str], write
             }
         ],
         scales=[
-            {"name": "x", "type": "linear", "domain": [x_ticks[0], x_ticks[-1]], "range": "width"},
+            {"name": "x", "type": "linear", "domain": [x_ticks[0], x_ticks[-1]], "range": "width", "zero": False},
             y_scale,
         ],
         axes=[

@@ -14,11 +14,12 @@ DASH = [3, 3.5]
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What is drawn. `write` writes a y; `buckets` is None where x is a number."""
+    """What is drawn. `write` writes a y, `write_short` one on an axis; `buckets` is None where x is a number."""
 
     series: tuple[Series, ...]
     buckets: Buckets | None
     write: Callable[[float], str]
+    write_short: Callable[[float], str]
     target: float | None = None
     target_text: str = ""
     previous: Series | None = None
@@ -36,7 +37,7 @@ def line_spec(it: Lines) -> Spec:
     top = frame.TOP + (2 * frame.NOTE_LANE if it.notes else 0)
     inner = frame.HEIGHT - top - frame.BOTTOM
     end_marks, right = frame.end_labels(_ends(it), y_ticks[0], y_ticks[-1], inner)
-    y_scale, y_axis, left = frame.y_axis(y_ticks, [it.write(value) for value in y_ticks])
+    y_scale, y_axis, left = frame.y_axis(y_ticks, [it.write_short(value) for value in y_ticks])
     x_scale, x_axis, signals = _x(it)
     data: list[Spec] = []
     marks: list[Spec] = [frame.target_rule(it.target)] if it.target is not None else []
@@ -71,7 +72,7 @@ def area_spec(it: Lines, *, share: bool) -> Spec:
     stacked = stack(it.series, share=share)
     high = max((top for series in stacked for _, _, top in series), default=1.0)
     y_ticks = [0.0, 0.25, 0.5, 0.75, 1.0] if share else ticks.four(0, high, from_zero=True)
-    labels = [f"{value:.0%}" for value in y_ticks] if share else [it.write(value) for value in y_ticks]
+    labels = [f"{value:.0%}" for value in y_ticks] if share else [it.write_short(value) for value in y_ticks]
     y_scale, y_axis, left = frame.y_axis(y_ticks, labels)
     x_scale, x_axis, signals = _x(it)
     data: list[Spec] = []
@@ -109,11 +110,28 @@ def _x(it: Lines) -> tuple[Spec, Spec, list[Spec]]:
         low, high = it.buckets.low_ms, max(it.buckets.high_ms, it.buckets.low_ms + 1)
         scale, axis = frame.time_axis(low, high)
         return scale, axis, frame.shown(ticks.by_width(low, high))
+    if any(isinstance(x, str) for series in it.series for x, _ in series.points):
+        return _names(it)
     xs = [float(x) for series in it.series for x, _ in series.points if not isinstance(x, str)]
     low_x, high_x = min(xs, default=0.0), max(xs, default=1.0)
-    scale = {"name": "x", "type": "linear", "domain": [low_x, max(high_x, low_x + 1e-9)], "range": "width"}
+    scale = {
+        "name": "x",
+        "type": "linear",
+        "domain": [low_x, max(high_x, low_x + 1e-9)],
+        "range": "width",
+        "zero": False,
+    }
     axis = {"scale": "x", "orient": "bottom", "tickCount": {"signal": "max(2, floor(width / 76))"}, "labelFlush": True}
     return scale, axis, []
+
+
+def _names(it: Lines) -> tuple[Spec, Spec, list[Spec]]:
+    """Names in the order in which they come, such as hours of a day."""
+    names = list(dict.fromkeys(str(x) for series in it.series for x, _ in series.points))
+    scale = {"name": "x", "type": "point", "domain": names, "range": "width"}
+    axis = {"scale": "x", "orient": "bottom", "values": {"signal": "shown"}, "labelOverlap": "greedy"}
+    choices = [[names[at] for at in some] for some in ticks.thinned(len(names))]
+    return scale, axis, frame.shown(choices, max(ticks.widest(names) + 14, 24))
 
 
 def _ends(it: Lines) -> list[End]:

@@ -18,11 +18,13 @@ MOST_POINTS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a fence asks of its chart. `write` writes a y as the page does everywhere."""
+    """What a fence asks of its chart. `write` writes a y as the page does everywhere, `write_short` one on an
+    axis: without a plus or zeros at its end."""
 
     kind: str
     columns: Columns
     write: Callable[[Any], str]
+    write_short: Callable[[Any], str]
     color_of: Callable[[str, str], str]
     zone: ZoneInfo
     is_flat: bool = False
@@ -103,6 +105,7 @@ def _lines(wanted: Wanted, result: Result, previous: Result | None, shift: Calla
         series=tuple(found),
         buckets=buckets,
         write=wanted.write,
+        write_short=wanted.write_short,
         target=wanted.target,
         target_text=f"target {wanted.target_text}" if wanted.target_text else "",
         previous=before,
@@ -148,6 +151,7 @@ def _standing(wanted: Wanted, result: Result) -> Drawn:
     it = bars.Bars(
         series=tuple(found),
         write=wanted.write,
+        write_short=wanted.write_short,
         buckets=buckets,
         stack=wanted.stack,
         target=wanted.target,
@@ -164,7 +168,7 @@ def _lying(wanted: Wanted, result: Result) -> Drawn:
     # Lying, the names are the y of the file and the numbers its x, or the other way round: here names come first.
     points = tuple((text(row[x]), number(row[y])) for row in result.rows)
     series = Series(result.columns[y].name, "s1", points)
-    spec = bars.lying_spec(bars.Bars((series,), wanted.write))
+    spec = bars.lying_spec(bars.Bars((series,), wanted.write, wanted.write_short))
     said = ", ".join(f"{name} {wanted.write(value)}" for name, value in points[: bars.MOST_LYING] if value is not None)
     return Drawn(spec, "", {"kind": "row"}, said)
 
@@ -183,7 +187,7 @@ def _heat(wanted: Wanted, result: Result) -> Drawn:
         )
         for row in rows
     }
-    spec = heat.heat_spec(heat.Heat(tuple(columns), tuple(lines_), values, wanted.write))
+    spec = heat.heat_spec(heat.Heat(tuple(columns), tuple(lines_), values, wanted.write, wanted.write_short))
     known = [value for value in values.values() if value is not None]
     said = f"{len(columns)} by {len(lines_)} cells"
     if known:
@@ -219,7 +223,7 @@ def _scatter(wanted: Wanted, result: Result) -> Drawn:
         name = text(row[color]) if color is not None else ""
         token = wanted.color_of(result.columns[color].name, name) if color is not None else "s1"
         points.append(heat.Point(across, up, token, name))
-    spec = heat.scatter_spec(points, lambda value: f"{value:,.12g}", wanted.write)
+    spec = heat.scatter_spec(points, lambda value: f"{value:,.12g}", wanted.write_short)
     hover = {"kind": "item", "x": result.columns[x].name, "y": result.columns[y].name}
     names = dict.fromkeys((point.label, point.color) for point in points)
     key = "".join(_swatch(name, token) for name, token in names) if color is not None and len(names) <= 8 else ""

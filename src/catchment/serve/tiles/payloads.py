@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,10 @@ from catchment.serve.asking import Answer
 from catchment.serve.charts.frame import Note
 from catchment.serve.charts.series import Buckets, Columns, wall_ms
 from catchment.serve.dashboards.board import Fence, Mistake
-from catchment.serve.dashboards.formats import Format, parse_format, plain_text, usual_format, write
+from catchment.serve.dashboards.clock import UNITS, in_zone, instant
+from catchment.serve.dashboards.formats import Format, parse_format, trimmed, write
 from catchment.serve.dashboards.numbers import target_text
+from catchment.serve.dashboards.periods import Period, buckets
 from catchment.serve.dashboards.shape import Shape, in_order, shape_of
 from catchment.serve.results import Column, Result
 from catchment.serve.tiles import charting, numbers, saying, tables
@@ -121,7 +123,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
         result.columns, tuple(map(tuple, in_order(result.rows, shape))), result.is_cut, result.ran_ms, result.ran_at_s
     )
     previous = await _previous(view, fence, asked, shape)
-    wanted = await _wanted(view, fence, shape, ordered, palette)
+    wanted = await _wanted(view, fence, asked, shape, ordered, palette)
     drawn = charting.drawn(wanted, ordered, previous, _shift(view))
     payload = {"spec": drawn.spec, "key": drawn.key, "hover": drawn.hover, "label": drawn.label}
     if fence.options.click and shape.is_flat:
@@ -158,16 +160,19 @@ def _shift(view: View) -> Callable[[Any], Any]:
     return shift
 
 
-async def _wanted(view: View, fence: Fence, shape: Shape, result: Result, palette: Palette) -> charting.Wanted:
+async def _wanted(
+    view: View, fence: Fence, asked: Asked, shape: Shape, result: Result, palette: Palette
+) -> charting.Wanted:
     options = fence.options
     assert shape.x is not None, "a chart without mistakes has an x"
-    buckets = _buckets(view) if shape.is_over_time else None
+    steps = _buckets(view, asked, result, shape.x) if shape.is_over_time else None
     notes = [Note(wall_ms(at, view.zone), name) for at, name in await view.notes()] if shape.is_over_time else []
     how = parse_format(options.format) if options.format else None
     return charting.Wanted(
         kind=fence.kind or "line",
         columns=Columns(shape.x, shape.y, shape.color, shape.order),
         write=writer(how),
+        write_short=writer(trimmed(how)) if how else plain,
         color_of=palette.color,
         zone=view.zone,
         is_flat=shape.is_flat,
@@ -176,7 +181,7 @@ async def _wanted(view: View, fence: Fence, shape: Shape, result: Result, palett
         target=None if options.target is None else float(options.target.value),
         target_text="" if options.target is None else target_text(options.target, how or _PLAIN),
         notes=tuple(notes),
-        buckets=buckets,
+        buckets=steps,
     )
 
 
@@ -199,16 +204,35 @@ def plain(value: Any) -> str:
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _buckets(view: View) -> Buckets | None:
-    """The period's, as an axis of time has them."""
-    period = view.chosen.period
-    found = period.buckets() if period is not None else ()
-    if not found:
+def _buckets(view: View, asked: Asked, result: Result, x: int) -> Buckets | None:
+    """The period's, as an axis of time has them; of the rows' own grain where the SQL does not name the period's."""
+    period, name = view.chosen.period, view.board.period
+    if period is None or name is None or not period.buckets():
         return None
+    found = period.buckets()
+    if f"${name.name}.grain" not in asked.composed.text.lower():
+        places = {wall_ms(row[x], view.zone) for row in result.rows if row[x] is not None}
+        for grain in reversed(UNITS):
+            steps = buckets(_start(period, places, view), period.end or period.now, grain, period.now)
+            known = {wall_ms(step.start.replace(tzinfo=None), view.zone) for step in steps}
+            if places <= known:
+                found = steps
+                break
+        else:
+            return Buckets(min(places, default=0), max(places, default=1))
     starts = [wall_ms(bucket.start.replace(tzinfo=None), view.zone) for bucket in found if not bucket.is_future]
     running = next((wall_ms(b.start.replace(tzinfo=None), view.zone) for b in found if b.is_running), None)
     last = wall_ms(found[-1].start.replace(tzinfo=None), view.zone)
     return Buckets(starts[0] if starts else last, last, tuple(starts), running)
+
+
+def _start(period: Period, places: set[int], view: View) -> datetime:
+    """Where the axis begins: with the period, or with what the rows have before it."""
+    start = period.start or period.now
+    if not places:
+        return start
+    first = in_zone(datetime.fromtimestamp(min(places) / 1000, UTC).replace(tzinfo=None), view.zone)
+    return min(start, first, key=instant)
 
 
 def _shown(view: View, fence: Fence, answer: Answer, more: Payload) -> Payload:
@@ -228,6 +252,3 @@ def column_label(column: Column) -> str:
     """A column's name as a header: `first_response` is `First response`."""
     words = column.name.replace("_", " ").strip() or column.name
     return words[:1].upper() + words[1:]
-
-
-__all__ = ["Payload", "Told", "plain_text", "tell", "usual_format"]

@@ -17,8 +17,6 @@ from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.view import View
 from catchment.serve.web.templates import render
 
-TALL_ROWS = 10
-"""Of a page with more, the rest is scrolled to."""
 BAR_PX = 88
 MAX_CELL_CHARACTERS = 500
 
@@ -63,9 +61,9 @@ class Page:
 
 
 def height_of(fence: Fence) -> str:
-    """The class of a table's height, which is the file's and not the data's."""
+    """The class of a table's height, which is the file's and not the data's: to further rows one scrolls."""
     rows = fence.options.page or DEFAULT_PAGE_ROWS
-    return "rows-5" if rows <= 5 else "rows-10" if rows <= TALL_ROWS or fence.width < 12 else "rows-15"
+    return "rows-5" if rows <= 5 else "rows-7" if rows <= 7 or fence.width < 12 else "rows-10"
 
 
 def page_of(view: View, fence: Fence, shape: Shape, result: Result, palette: Palette, number: int) -> Page:
