@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchment.sql.choices import Between, Choice, Contains, Equal, Span, Value
@@ -190,6 +190,8 @@ def test_duckdb_finds_the_rows_that_were_meant() -> None:
     assert ids("q in $nobody or not q in $nobody") == []
 
 
+_parser = duckdb.connect()
+
 # ---- any SQL, any value -------------------------------------------------------------------
 
 _UNTOUCHED = st.sampled_from(
@@ -205,6 +207,7 @@ _PLACES = st.sampled_from(
 _VALUES = st.text() | st.integers() | st.sampled_from(["'; drop table t; --", "$queue_1", "%s", "%(queue_0)s", "\\"])
 
 
+@settings(deadline=None)
 @given(st.lists(_UNTOUCHED.map(lambda text: (f" {text} ",) * 2) | _PLACES), _VALUES, _VALUES)
 def test_any_sql_keeps_its_text_outside_of_filters_and_any_value_is_bound(
     parts: list[tuple[str, str]], first: object, second: object
@@ -217,6 +220,7 @@ def test_any_sql_keeps_its_text_outside_of_filters_and_any_value_is_bound(
     assert spliced.values == {name: wanted[name] for name in named}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([*"'\"$-/*\\ \neEq1.()[]", "$queue", "$org", " in ", " not ", "case ", " end ", "$$"]))
 )
@@ -233,11 +237,12 @@ def test_whatever_is_written_the_names_of_what_is_sent_are_those_of_the_values(p
         assert not is_same or spliced.text[at:end] == written[was : was + end - at]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["'", '"', "$", "-", "/*", "*/", "\\", " ", "\n", "E", "t", "1", "(", "x"])))
 def test_duckdb_sees_texts_and_comments_where_the_lexer_does(parts: list[str]) -> None:
     """Of what DuckDB parses: a text that it returns is the text that we passed over."""
     sql = "".join(parts)
-    connection = duckdb.connect()
+    connection = _parser
     try:
         connection.extract_statements(f"select {sql} 'end'")
     except duckdb.Error:

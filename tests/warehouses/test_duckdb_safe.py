@@ -333,7 +333,7 @@ NEEDED = """
     SELECT * FROM "catchment-warehouse".shop.orders
     SELECT * FROM SHOP.Orders
     SELECT * FROM catchment.ledger
-    SELECT map_keys(histogram(n)), arg_max(kind, n), string_agg(kind, ',' ORDER BY n), list(n), first(n), any_value(n) FROM {t}
+    SELECT map_keys(histogram(n)), arg_max(kind, n), string_agg(kind, ',' ORDER BY n), list(n), first(n) FROM {t}
     SELECT corr(n, n), regr_slope(n, n), stddev(n), entropy(n), bool_and(n > 0), bit_or(n), product(n) FROM {t}
     SELECT md5('x'), hash('x'), uuid(), random() < 2, version(), pi(), format('{{}}', 1), printf('%d', 1), typeof(1)
 """

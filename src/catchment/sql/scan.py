@@ -52,8 +52,8 @@ class Scanned:
 def one_scan(
     sql: str, filters: Mapping[str, Choice], period: str, previous: Span, dialect: str = "duckdb"
 ) -> Spliced | None:
-    """The statement to be sent, for a number of which `filters[period]` is a bounded `Span` with a grain; None where it
-    is not of that form, and goes plainly. Its rows are for `scanned`.
+    """The statement to be sent, for a number of which `filters[period]` is a bounded `Span` with a grain; None where
+    it is not of that form, and goes plainly. Its rows are for `scanned`.
 
     The form: one aggregate, of one SELECT without GROUP BY, HAVING, ORDER BY or LIMIT, and one `… in $period` that
     must be true in its WHERE, with no other mention of the period. Raises `SpliceError` for other mistakes.
@@ -67,7 +67,8 @@ def one_scan(
     time, select_end, predicate, end = found
     part = f"case when {time} >= $scan.start then {NOW} else {BEFORE} end"
     columns = f", {part}, date_trunc($scan.grain, {time}), min({time}) "
-    bounds = f"({time} >= $scan.before_start and {time} < $scan.end and ({time} < $scan.before_end or {time} >= $scan.start))"
+    whole = f"{time} >= $scan.before_start and {time} < $scan.end"
+    bounds = f"({whole} and ({time} < $scan.before_end or {time} >= $scan.start))"
     written = (
         f"{sql[:select_end]}{columns}{sql[select_end : predicate[0]]}{bounds}{sql[predicate[1] : end]}\n"
         "group by grouping sets ((2), (2, 3)) order by 2, 3 nulls first"
@@ -188,20 +189,20 @@ def _is_aggregate(sql: str, dialect: str) -> bool:
     return bool(aggregates) and not loose
 
 
-def _is_of(node: exp.Expression, tree: exp.Select) -> bool:
+def _is_of(node: exp.Expr, tree: exp.Select) -> bool:
     from sqlglot import exp
 
     return node.find_ancestor(exp.Query) is tree
 
 
-def _aggregates(node: exp.Expression) -> bool:
+def _aggregates(node: exp.Expr) -> bool:
     from sqlglot import exp
 
     is_named = isinstance(node, exp.Anonymous) and str(node.this).lower() in _AGGREGATES
     return is_named or isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup)
 
 
-def _is_within(node: exp.Expression, column: exp.Expression) -> bool:
+def _is_within(node: exp.Expr, column: exp.Expr) -> bool:
     """Whether a column's name stands within an aggregate."""
     while node is not column and node.parent is not None:
         node = node.parent

@@ -47,14 +47,18 @@ def _is_part(table: exp.Table) -> bool:
     while (parent := node.parent) is not None:
         if isinstance(parent, exp.With):
             inside = node
-        elif (listed := parent.args.get("with_") or parent.args.get("with")) is not None:
-            for part in listed.expressions:
-                if part is inside:
-                    if listed.args.get("recursive") and part.alias.lower() == name:
-                        return True
-                    break
-                if part.alias.lower() == name:
-                    return True
+        elif isinstance(listed := parent.args.get("with_"), exp.With):
+            if name in _in_sight(listed, inside):
+                return True
             inside = None
         node = parent
     return False
+
+
+def _in_sight(listed: exp.With, inside: exp.Expr | None) -> Iterator[str]:
+    for part in listed.expressions:
+        if part is inside and not listed.args.get("recursive"):
+            return
+        yield part.alias.lower()
+        if part is inside:
+            return
