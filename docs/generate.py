@@ -11,6 +11,7 @@ from catchment.cli import cli
 from catchment.cli.exits import ExitCode
 from catchment.config.describe import Section, Setting, sections
 from catchment.config.sections import ADAPTER_SECTIONS, NOT_YET
+from catchment.serve.dashboards import describe, formats, front, options, periods
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -37,6 +38,73 @@ _COMMANDS = """\
 stdout is data, stderr is words. `CATCHMENT_DEBUG=1` shows where in the code an error arose. Shell completion:
 `catchment completion --help`.
 """
+
+_DASHBOARDS = """\
+A dashboard is one Markdown file, `dashboards/**/*.md`: front matter, then prose and fences of SQL in the warehouse's
+own dialect. The file is the only copy. `catchment validate` says every mistake in it, with line and column; so does
+the page, where a mistake spoils only the tile that it is in.
+"""
+_FENCES = """\
+The first line of a fence is ```` ```sql KIND [id] ["Title"] key=value key="a b" flag ````. Ids are unique; without
+one it is made from the title. A fence holds one `select`. Code in other languages, and what stands in `<!-- -->`, is
+prose.
+"""
+_COLUMNS = """\
+Where nothing is said, x is the first time or text, y the first number, and color the next text. Points (`scatter`)
+are of two numbers where there are two; a heat map's colour is its last number, and x and y are the first two other
+columns. A column `_order` sorts; others whose names begin with `_` are hidden, though links may use them. Where x is
+a time, the chart spans the whole period: a bucket without a row is a gap in a line, and 0 elsewhere. Several y are a
+series each.
+"""
+_VEGA = """\
+A ```` ```vega-lite ```` fence holds JSON of Vega-Lite on the rows of a `query`, whose id stands first, or is named in
+`{"data": {"name": "ID"}}`. It may hold no URL and no image. It has the options `width` and `click`.
+"""
+_QUERIES = """\
+A `query` stands in front of the SQL of every fence that reads it, as `with ID as (…)`; queries may read queries. It
+can be named like no table of the warehouse.
+"""
+_FILTERS = """\
+`filters` names them: `queue: {type: many, from: "select distinct queue from chats"}`. A name is lower-case letters,
+digits and `_`.
+"""
+_FILTER_TYPES = {
+    "period": "A time: the [periods](#periods) below. `>= start and < end`.",
+    "one": "One value of a list. Equality; null where null is chosen.",
+    "many": "Several values of a list.",
+    "range": "From one number or day to another, both in, either left open: `10..20`, `10..`, `..2026-11-25`.",
+    "text": "Any text: what contains it, in any case.",
+}
+_SPLICING = """\
+There is one rule, `column in $filter`, also `not in` and `in ($filter)`. Where nothing is chosen it is true, with its
+`not`. Elsewhere `$filter` is its value or null, but not for `many`; a period has `$period.start`, `$period.end` and
+`$period.grain`; `$user.email` is who has signed in. Values are bound, never written into the SQL. With Cards and
+Other chosen in `queue`, nothing in `org`, email and null in `channel`, West in `region`, at least 10 in `amount`, and
+`50%` in `search`:
+"""
+_PERIODS = """\
+Days are those of the project's zone, weeks begin on Monday, and months, quarters and years are the calendar's. What
+is moved is the clock's hand: a day with 23 or 25 hours is a day. The *previous* period is as many units before, cut
+at the same elapsed minute while the period runs. Seen on Wednesday, 2026-11-25, at 12:40 in Los Angeles:
+"""
+_GRAIN = """\
+The grain is hours up to 2 days, days up to 92, weeks up to 400, else months. Who looks may choose another, as long as
+there are at most {most:,} steps.
+"""
+_ADDRESS = """\
+The address of a page holds what is chosen. A filter that it does not name has its default; `?queue=Cards&queue=Other`
+is two values, `?queue=` none, `?queue=~null` null, `?queue=~` the empty text; before a value that begins with `~`
+stands another one. `?period=last+7+days&period.grain=hour` is a period with another grain than the usual. A value
+that is none of the filter's is refused, with those that are. What the choice in one filter makes impossible in
+another that depends on it is left out, and the page says so.
+"""
+_NUMBERS = """\
+`format` is that of [d3-format](https://d3js.org/d3-format#locale_format), with the types {types} or none. Integers
+and decimals are exact, however long. Change and target are judged by the number as shown: 54.6 shown as 55 reaches
+`target=55`. Percentages differ in points, signed formats and rates such as `bp` by so much, other numbers in percent.
+There is no change where the number before is null or 0, or where the first tenth of the period before has no rows.
+"""
+_MISTAKES = "Of this dashboard:"
 
 _CODES = {
     ExitCode.DONE: "done",
@@ -126,6 +194,51 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
     return f"`{record[0]}`", " ".join(record[1].split())
 
 
+def dashboards() -> str:
+    """The reference of the dashboards' format."""
+    parts = ["# Dashboards", _NOTICE, _DASHBOARDS, f"````markdown\n{describe.EXAMPLE}````"]
+    keys = [(f"`{key}`", words) for key, words in front.KEYS.items()]
+    later = ", ".join(f"`{key}`" for key in front.NOT_YET)
+    parts += ["## Front matter", _table(("key", ""), keys), f"{later}: not yet."]
+    parts += ["## Fences", _FENCES, _table(("kind", "result", "width", ""), list(_kinds())), _COLUMNS, _QUERIES, _VEGA]
+    parts += ["### Options", _table(("option", "of", ""), list(_fence_options()))]
+    types = [(f"`{name}`", _FILTER_TYPES[name]) for name in front.FILTER_TYPES]
+    keys = [(f"`{key}`", words) for key, words in front.FILTER_KEYS.items()]
+    parts += ["## Filters", _FILTERS, _table(("type", ""), types), _table(("key", ""), keys)]
+    spliced = [(f"`{written}`", f"`{sent}`") for written, sent in describe.spliced_rows()]
+    parts += ["### In SQL", _SPLICING, _table(("written", "sent"), spliced)]
+    parts += ["### In the address", _ADDRESS]
+    forms = [(f"`{form}`", words) for form, words in periods.FORMS.items()]
+    seen = [(f"`{row.text}`", row.start, row.end, row.previous, row.grain) for row in describe.period_rows()]
+    parts += ["## Periods", _table(("period", ""), forms), _PERIODS]
+    parts += [_table(("period", "start", "end (excluded)", "previous", "grain"), seen)]
+    parts += [_GRAIN.format(most=periods.MAX_BUCKETS)]
+    written = [(f"`{how}`", value, text) for how, value, text in describe.format_rows()]
+    named = ", ".join(f"`{kind}`" for kind in formats.TYPES if kind)
+    parts += ["## Numbers", _NUMBERS.format(types=named), _table(("format", "number", "written"), written)]
+    wrong = "\n".join(describe.wrong_lines())
+    parts += ["## Mistakes", _MISTAKES, f"````markdown\n{describe.WRONG}````", f"```\n{wrong}\n```"]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _kinds() -> Iterator[tuple[str, str, str, str]]:
+    for name, kind in options.KINDS.items():
+        yield f"`{name}`", kind.result, "–" if name == "query" else str(kind.width), kind.words
+
+
+def _fence_options() -> Iterator[tuple[str, str, str]]:
+    """Each option as it is written, and the kinds that have it."""
+    for option in options.OPTIONS.values():
+        name = f"{option.name}.COL" if option.of_column else option.name
+        written = f"{name}={option.written}" if option.written else name
+        kinds = (
+            "all"
+            if option.kinds >= options.SEEN
+            else ", ".join(kind for kind in options.KINDS if kind in option.kinds)
+        )
+        yield f"`{written}`", kinds, option.words
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
     return "\n".join(lines)
@@ -135,7 +248,11 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "commands.md": commands}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "commands.md": commands,
+    "dashboards.md": dashboards,
+}
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "commands.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "commands.md", "dashboards.md"])
 def test_the_committed_reference_is_current(generate: ModuleType, page: str) -> None:
     committed = (generate.REFERENCE / page).read_text()
     assert committed == generate.PAGES[page](), "run `make docs`"

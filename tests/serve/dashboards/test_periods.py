@@ -73,6 +73,21 @@ def test_a_month_without_such_a_day_is_compared_as_far_as_its_end() -> None:
     assert leap.end == moment("2027-03-01")
 
 
+@pytest.mark.parametrize(
+    ("text", "before", "now"),
+    [
+        ("last 30 days", "09-27 10:00", "10-27 10:00"),
+        ("this week", "11-16", "11-23"),
+        ("previous month", "09-15", "10-15"),
+        ("last 12 months", "2024-12-01", "2025-12-01"),
+        ("2026-11-01..2026-11-10", "10-22", "11-01"),
+        ("last 24 hours", "11-23 13:00", "11-24 13:00"),
+    ],
+)
+def test_a_moment_of_the_period_before_is_as_far_into_this_one(text: str, before: str, now: str) -> None:
+    assert seen(text).forward(moment(before)) == moment(now)
+
+
 def test_all_of_time_and_times_to_come_are_compared_with_nothing() -> None:
     everything = seen("all")
     assert (everything.start, everything.end, everything.previous, everything.grain) == (None, None, None, "month")

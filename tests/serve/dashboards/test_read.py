@@ -430,6 +430,35 @@ def test_a_spec_says_which_query() -> None:
     ]
 
 
+# ---- too much ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("```sql number a\nselect " + "(" * 60_000 + "\n```\n", "13:1: at most 50,000 characters of SQL"),
+        (
+            "```sql number " + "a" * 3000 + "\nselect 1\n```\n",
+            "12:7: at most 2,000 characters in a fence's first line",
+        ),
+        ("```sql number\nselect 1\n```\n" * 302, "912:1: at most 300 fences: the rest is left out"),
+        (
+            "```sql query a\nselect 1\n```\n```vega-lite a\n" + "[" * 100_000 + "\n```\n",
+            "16:1: is no JSON: nested too deeply",
+        ),
+    ],
+)
+def test_too_much(body: str, expected: str) -> None:
+    """What would take an editor's preview seconds to read is refused."""
+    assert said(board(body)) == [expected]
+
+
+def test_front_matter_that_is_nested_without_end() -> None:
+    assert said(board("", "---\ntitle: " + "[" * 50_000 + "\n---\n")) == [
+        "2:1: is longer than 100,000 characters, or nested more than 50 deep"
+    ]
+
+
 # ---- any text ------------------------------------------------------------------------------------------
 
 _PIECES = st.sampled_from(

@@ -87,18 +87,16 @@ def _name(reads: Sequence[_Read], queries: set[str]) -> None:
             read.id = written
             first_with[written.lower()] = read
     taken = set(first_with)
+    numbers: dict[str, int] = {}
     for read in unnamed:
         if read.info.kind == "query" and read.info.id is None and not read.mistakes:
             read.note(Place(read.lines.start, 1), "a query needs an id, by which other fences read it")
-        read.id = _free(snake_case(read.info.title or read.info.id or read.info.kind or "tile"), taken)
+        wanted = snake_case(read.info.title or read.info.id or read.info.kind or "tile")
+        read.id = wanted
+        while read.id in taken:
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            read.id = f"{wanted}_{numbers[wanted]}"
         taken.add(read.id)
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    number, name = 2, wanted
-    while name in taken:
-        name, number = f"{wanted}_{number}", number + 1
-    return name
 
 
 def _fence(read: _Read, queries: set[str], filters: Mapping[str, Filter] | None, dialect: str) -> Fence:

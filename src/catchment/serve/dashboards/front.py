@@ -53,6 +53,9 @@ LISTS = frozenset({"one", "many"})
 """The types of filter whose values are chosen from a list."""
 
 MAX_OPTIONS = 1000
+MAX_CHARACTERS = 100_000
+MAX_DEPTH = 50
+"""Of brackets and braces: each costs the parser time."""
 
 _FILTER_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _SESSION = "user"
@@ -83,6 +86,11 @@ _BAD = _Bad()
 
 def read_front(text: str, first_line: int, note: Note) -> Front:
     """Read the YAML, whose first line is the file's `first_line`."""
+    if len(text) > MAX_CHARACTERS or _depth(text) > MAX_DEPTH:
+        note(
+            Place(first_line, 1), f"is longer than {MAX_CHARACTERS:,} characters, or nested more than {MAX_DEPTH} deep"
+        )
+        return Front(filters=None)
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -96,6 +104,14 @@ def read_front(text: str, first_line: int, note: Note) -> Front:
     if root is None:
         return Front()
     return _Reading(text, first_line, note).front(root)
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for mark in re.finditer(r"[\[{\]}]", text):
+        depth += 1 if mark[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 class _Loader(yaml.SafeLoader):
@@ -324,7 +340,7 @@ class _Reading:
         raw = self._text[node.start_mark.index : node.end_mark.index]
         if node.style in {"|", ">"}:
             header, _, body = raw.partition("\n")
-            return Source(body, self._offset_place(node.start_mark.index + len(header) + 1))
+            return Source(body.rstrip(), self._offset_place(node.start_mark.index + len(header) + 1))
         if node.style in {'"', "'"}:
             inner = raw[1:-1]
             # Escapes make the value another text than the file's: then only the first character's place is right.

@@ -14,6 +14,8 @@ from catchment.serve.dashboards.spelling import listed, meant, nearest
 Note = Callable[[int, str], None]
 """Takes a mistake: its offset in the line, and what it is."""
 
+MAX_LINE = 2_000
+
 _ID = re.compile(r"[A-Za-z_][\w-]*\Z")
 _QUERY_ID = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -52,6 +54,9 @@ def read_info(line: str, start: int, kind: Kind | None, filters: Mapping[str, st
     `filters` has their types by name; None where it is not known which there are.
     """
     info = Info(kind=kind)
+    if len(line) > MAX_LINE:
+        note(start, f"at most {MAX_LINE:,} characters in a fence's first line")
+        return info
     words = split(line, start, note)
     if kind is None:
         words = _kind(words, info, start, note)

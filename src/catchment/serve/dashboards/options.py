@@ -159,12 +159,12 @@ OPTIONS: Mapping[str, OptionOf] = {
             "What it should reach, judged as shown. A plain N means at least N, with `good=down` at most N.",
         ),
         OptionOf(
-            "good", frozenset({"number"}), "up\\|down", _one_of("up", "down"), "Which way is good: colours the change."
+            "good", frozenset({"number"}), "up|down", _one_of("up", "down"), "Which way is good: colours the change."
         ),
         OptionOf(
             "compare",
             CHARTS | {"number"},
-            "on\\|off",
+            "on|off",
             _on_off,
             "The period before beside this one: on in numbers, off in charts, which must have one series.",
             flag="on",
@@ -173,7 +173,7 @@ OPTIONS: Mapping[str, OptionOf] = {
         OptionOf(
             "stack",
             CHARTS,
-            "zero\\|100%\\|none",
+            "zero|100%|none",
             _one_of("zero", "100%", "none"),
             "Whether series stand on each other: areas and bars do (`zero`), lines and points do not.",
         ),

@@ -77,6 +77,11 @@ class PeriodText:
         text = "all time" if self.form == "all" else self.text
         return text[0].upper() + text[1:]
 
+    @property
+    def step(self) -> int:
+        """How many units lie between it and the period before, where it is one of units."""
+        return self.count if self.form == "last" else 1
+
     def at(self, now: datetime, grain: Unit | None = None) -> Period:
         """What this is at `now`, which is in the project's zone. `grain` is what a viewer chose instead of the usual.
 
@@ -120,8 +125,7 @@ class PeriodText:
             count = (self.last - self.first).days + 1
             before = _midnight(self.first - timedelta(days=count), zone)
         else:
-            count = self.count if self.form == "last" else 1
-            unit = self.unit
+            count, unit = self.step, self.unit
             before = floor(move(start, -count, unit), unit)
         if instant(now) >= instant(end):
             return Span(before, start)
@@ -190,6 +194,14 @@ class Period:
         if self.start is None or self.end is None:
             return UNITS[1:]
         return _grains(self.start, self.end)
+
+    def forward(self, moment: datetime) -> datetime:
+        """A moment of the period before, as far into this one: what charts draw both on the same axis by."""
+        if self.written.form == "between":
+            assert self.written.first is not None
+            assert self.written.last is not None
+            return move(moment, (self.written.last - self.written.first).days + 1, "day")
+        return move(moment, self.written.step, self.written.unit)
 
     def buckets(self, grain: Unit | None = None) -> tuple[Bucket, ...]:
         """Its steps of a grain; none for all of time, whose data alone tells where it begins."""

@@ -9,8 +9,10 @@ from catchment.serve.dashboards.board import Board, Filter, Mistake, Place, Sour
 from catchment.serve.dashboards.compose import cycle_text, cycles
 from catchment.serve.dashboards.fences import read_parts
 from catchment.serve.dashboards.front import Front, read_front
-from catchment.serve.dashboards.layout import body_parts, front_lines
+from catchment.serve.dashboards.layout import FenceLines, body_parts, front_lines
 from catchment.serve.dashboards.sql_text import filters_named, sql_mistakes
+
+MAX_FENCES = 300
 
 Note = Callable[[Place, str], None]
 
@@ -30,6 +32,11 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
     if front.filters is not None:
         _check_sql(front.filters, front.annotations, dialect, note)
         _check_order(front.filters, dialect, note)
+    parts = list(body_parts(lines, first))
+    beyond = [part for part in parts if isinstance(part, FenceLines)][MAX_FENCES:]
+    if beyond:
+        note(Place(beyond[0].start, 1), f"at most {MAX_FENCES} fences: the rest is left out")
+        parts = [part for part in parts if part.start < beyond[0].start]
     return Board(
         path=path,
         title=front.title or sentence(PurePath(path).stem),
@@ -39,7 +46,7 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
         groups=front.groups,
         filters=front.filters or {},
         annotations=front.annotations,
-        parts=read_parts(path, lines, list(body_parts(lines, first)), front.filters, dialect),
+        parts=read_parts(path, lines, parts, front.filters, dialect),
         mistakes=tuple(sorted(set(mistakes))),
         dialect=dialect,
     )

@@ -12,11 +12,16 @@ from catchment.sql.splice import SpliceError, names_used, splice
 SESSION_NAMES = ("user.email",)
 """What SQL may name of whoever has signed in."""
 
+MAX_CHARACTERS = 50_000
+
 _BEGINNINGS = {"select", "with", "values", "from", "table", "pivot", "unpivot", "summarize", "describe", "show", "("}
 
 
 def sql_mistakes(sql: str, filters: Mapping[str, Filter] | None, dialect: str) -> Iterator[tuple[int, str]]:
     """Offset and words of each; names go unchecked where it is not known which filters there are (None)."""
+    if len(sql) > MAX_CHARACTERS:
+        yield 0, f"at most {MAX_CHARACTERS:,} characters of SQL"
+        return
     loud = [token for token in tokens(sql, dialect) if not token.is_silent]
     if not loud:
         yield 0, "there is no SQL"

@@ -25,7 +25,10 @@ def read_spec(text: str, query: str | None, queries: Collection[str], note: Note
     except json.JSONDecodeError as error:
         note(error.pos, f"is no JSON: {error.msg}")
         return None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        note(0, "is no JSON: nested too deeply")
+        return None
+    except ValueError as error:
         note(0, f"is no JSON: {error}")
         return None
     if not isinstance(spec, dict):
