@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import click
+
 from catchment.cli.parts import is_embedded, open_here
 from catchment.config import Project
 from catchment.errors import UsageError, WarehouseDown
+from catchment.record import now
 from catchment.service import Service
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
@@ -53,7 +56,19 @@ def serve(project: Project) -> Service:
             async with application(parts) as app:
                 yield app
 
-    return ServeService(project.serve, project.root, made)
+    return ServeService(project.serve, project.root, made, lambda address: _say_first_link(project, address))
+
+
+def _say_first_link(project: Project, address: str) -> None:
+    """Whoever starts the first `serve` of a project is to be its admin."""
+    from catchment.serve.accounts.administration import first_link, link_url
+
+    with contextlib.closing(project.state.open()) as state:
+        secret = first_link(state, now())
+    if secret is not None:
+        said = "Nobody can sign in yet. This link makes you the admin, once, within an hour:\n  {}"
+        with contextlib.suppress(OSError):  # nobody listens: no reason to stop
+            click.echo(said.format(link_url(project.serve, secret, address)), err=True)
 
 
 def _warehouse(project: Project) -> Warehouse:

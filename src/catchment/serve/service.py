@@ -22,16 +22,22 @@ _DRAIN_S = 5.0
 
 
 class ServeService:
-    """The `serve` service of one project. `made` makes the application, and ends what it has begun."""
+    """The `serve` service of one project. `made` makes the application, and ends what it has begun;
+    `on_ready` is told the address once it listens."""
 
     name = "serve"
 
     def __init__(
-        self, config: ServeConfig, folder: Path, made: Callable[[], AbstractAsyncContextManager[ASGIApp]]
+        self,
+        config: ServeConfig,
+        folder: Path,
+        made: Callable[[], AbstractAsyncContextManager[ASGIApp]],
+        on_ready: Callable[[str], None] = lambda address: None,
     ) -> None:
         self._config = config
         self._folder = folder
         self._made = made
+        self._on_ready = on_ready
         self._address: str | None = None
 
     def health(self) -> Health:
@@ -61,6 +67,7 @@ class ServeService:
             await _until(lambda: server.started or serving.done())
             scheme = "https" if self._config.tls_certificate else "http"
             self._address = _url(listening[0], scheme, self._config.base_path)
+            self._on_ready(_url(listening[0], scheme, ""))
             try:
                 await serving
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +47,9 @@ class Assets:
         self._base = base
         self._by_name: dict[str, Asset] = {}
         names = [path.name for path in sorted(STATIC.iterdir()) if path.name != VEGA_ENTRY]
-        self._add(VEGA, vega_bundle(cache))
+        # Made once, in seconds: pages are there meanwhile, and who asks for it waits.
+        self._vega_address = f"vega.{_vega_stamp()}.js"
+        self._vega = ThreadPoolExecutor(1, "vega").submit(lambda: _asset(self._vega_address, vega_bundle(cache)))
         for name in _in_order_of_imports(names):
             self._add(name, self._linked((STATIC / name).read_bytes()) if name.endswith(".js") else _bytes(name))
         self._by_address = {asset.address: asset for asset in self._by_name.values()}
@@ -53,11 +57,7 @@ class Assets:
     def _add(self, name: str, content: bytes) -> None:
         digest = hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
         stem, _, suffix = name.rpartition(".")
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        if kind.startswith("text/") or kind.endswith("javascript"):
-            kind += "; charset=utf-8"
-        packed = gzip.compress(content, 9, mtime=0)
-        self._by_name[name] = Asset(f"{stem}.{digest}.{suffix}", kind, content, packed)
+        self._by_name[name] = _asset(f"{stem}.{digest}.{suffix}", content)
 
     def _linked(self, module: bytes) -> bytes:
         """With other modules under their addresses: a page then never mixes two versions."""
@@ -69,11 +69,16 @@ class Assets:
 
     def address(self, name: str) -> str:
         """Where a page finds the file."""
+        if name == VEGA:
+            return f"{self._base}/static/{self._vega_address}"
         return f"{self._base}/static/{self._by_name[name].address}"
 
     async def serve(self, request: Request) -> Response:
         """`GET /static/NAME`."""
-        asset = self._by_address.get(request.path_params["name"])
+        name = request.path_params["name"]
+        asset = self._by_address.get(name)
+        if name == self._vega_address:
+            asset = await asyncio.wrap_future(self._vega)
         if asset is None:
             return PlainTextResponse("There is no such file.", 404)
         headers = {"Cache-Control": FOR_GOOD, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
@@ -82,13 +87,20 @@ class Assets:
         return Response(asset.plain, headers=headers, media_type=asset.type)
 
 
+def _asset(address: str, content: bytes) -> Asset:
+    kind = mimetypes.guess_type(address)[0] or "application/octet-stream"
+    if kind.startswith("text/") or kind.endswith("javascript"):
+        kind += "; charset=utf-8"
+    return Asset(address, kind, content, gzip.compress(content, 9, mtime=0))
+
+
 def _bytes(name: str) -> bytes:
     return (STATIC / name).read_bytes()
 
 
 def _in_order_of_imports(names: Iterable[str]) -> list[str]:
     """What is imported comes first. Modules do not import each other in a circle."""
-    left = {name: {found["name"] for found in _MODULE.finditer(_bytes(name).decode("utf-8", "replace"))} - {VEGA}
+    left = {name: {found["name"] for found in _MODULE.finditer(_bytes(name).decode("utf-8", "replace"))}
             for name in names}  # fmt: skip
     found: list[str] = []
     while left:
@@ -101,14 +113,17 @@ def _in_order_of_imports(names: Iterable[str]) -> list[str]:
     return found
 
 
+def _vega_stamp() -> str:
+    return hashlib.sha256(_bytes(VEGA_ENTRY) + version("vl-convert-python").encode()).hexdigest()[:HASH_DIGITS]
+
+
 def vega_bundle(cache: Path) -> bytes:
     """Vega as one module, made from the modules within the wheel of vl-convert; kept for the next start.
 
     It is made by a process of its own: what makes it takes 100 MB that are never given back.
     """
     entry = _bytes(VEGA_ENTRY)
-    stamp = hashlib.sha256(entry + version("vl-convert-python").encode()).hexdigest()[:HASH_DIGITS]
-    kept = cache / f"vega-{stamp}.js"
+    kept = cache / f"vega-{_vega_stamp()}.js"
     try:
         return kept.read_bytes()
     except FileNotFoundError:
