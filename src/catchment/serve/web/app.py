@@ -23,11 +23,12 @@ from catchment.serve.accounts.access import Access
 from catchment.serve.accounts.accounts import Accounts
 from catchment.serve.accounts.user import user_or_none
 from catchment.serve.asking import Asking
+from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import boards, signing
+from catchment.serve.web import boards, cataloguing, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.site import Site
@@ -57,14 +58,16 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
     asked = Asked(parts.open_warehouse)
     asking = Asking(asked.run, asked.versions)
     accounts = Accounts(parts.state, parts.config)
+    library = Library(parts.root, parts.dialect)
     site = Site(
         project=parts.project,
         zone=parts.zone,
         config=parts.config,
         assets=Assets(parts.config.base_path, parts.runtime / "cache"),
         accounts=accounts,
-        library=Library(parts.root, parts.dialect),
+        library=library,
         asking=asking,
+        catalogue=Catalogue(asked.warehouse, library, parts.dialect),
         palette=Palette(),
         dialect=parts.dialect,
     )
@@ -84,6 +87,7 @@ def wrapped(site: Site) -> ASGIApp:
         *signing.of(site),
         *account_routes.of(site.accounts),
         *boards.of(site),
+        *cataloguing.of(site),
     ]
     if site.base:
         routes = [Mount(site.base, routes=routes)]

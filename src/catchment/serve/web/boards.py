@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,6 +27,7 @@ from catchment.serve.web import filtering
 from catchment.serve.web.prose import html_of
 from catchment.serve.web.site import Site
 from catchment.serve.web.templates import render
+from catchment.serve.web.words import ago, span
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -324,17 +325,3 @@ def _row(entry: Entry) -> dict[str, object]:
         "mistakes": len(entry.board.all_mistakes()),
         "is_favourite": False,
     }
-
-
-def span(seconds: float) -> str:
-    """A length of time in one unit."""
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def ago(at_s: float) -> str:
-    """How long ago a Unix time was."""
-    passed_s = max(0.0, datetime.now(UTC).timestamp() - at_s)
-    return "just now" if passed_s < 60 else f"{span(passed_s)} ago"

@@ -14,13 +14,18 @@ from catchment.serve.accounts import User
 from catchment.serve.accounts.accounts import Accounts
 from catchment.serve.accounts.user import user_or_none
 from catchment.serve.asking import Asking
+from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
 
-PLACES = (("home", "/", "Home"), ("dashboards", "/dashboards", "Dashboards"))
+PLACES = (
+    ("home", "/", "Home"),
+    ("dashboards", "/dashboards", "Dashboards"),
+    ("catalogue", "/catalogue", "Catalogue"),
+)
 THEMES = {"light", "dark"}
 
 
@@ -35,6 +40,7 @@ class Site:
     accounts: Accounts
     library: Library
     asking: Asking
+    catalogue: Catalogue
     palette: Palette
     dialect: str
 
