@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from catchment.cli.exits import ExitCode
-from catchment.collect.config import SourceConfig, WebhookConfig
+from catchment.collect.config import MirrorConfig, SourceConfig, WebhookConfig
 from catchment.config import load_project
 from tests.cli.conftest import Ended
 
@@ -38,13 +38,16 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     uncommented, count = re.subn(r"(?m)^# (?=(?:\w+ = [^…]+|\[.+\])$)", "", commented)
     named = uncommented.replace('[load.tables."NAME"', '[load.tables."web.signup"')
     named = named.replace('columns."NAME"]', "columns.total]")
+    mirror = '[collect.sources.web.mirrors."web.stock"]\nkey = ["sku"]\nversion = "at"'
+    named = named.replace('[collect.sources."NAME".mirrors."NAME"]', mirror)
     named = named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"')
     named = named.replace('[collect.webhooks."NAME"]', '[collect.webhooks.shop]\nsecret = "its secret"')
     file.write_text(named)
     project = load_project(file.parent, environment={})
     assert count > 20
     assert list(project.load.tables) == ["web.signup"]
-    assert project.collect.sources == {"web": SourceConfig(write_key="its own")}
+    mirrors = {"web.stock": MirrorConfig(key=["sku"], version="at")}
+    assert project.collect.sources == {"web": SourceConfig(write_key="its own", mirrors=mirrors)}
     assert project.collect.webhooks == {"shop": WebhookConfig(secret="its secret")}
     load = structs.replace(project.load, tables={})
     collect = structs.replace(project.collect, sources={}, webhooks={})

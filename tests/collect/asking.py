@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from catchment.collect.config import CollectConfig, SourceConfig
+from catchment.collect.config import CollectConfig, MirrorConfig, SourceConfig
 from catchment.collect.handler import Answer, Handler, Request
 from catchment.record import Line, decode
 
@@ -68,7 +68,10 @@ def read(line: Line) -> dict[str, Any]:
 def config(**settings: Any) -> CollectConfig:
     sources = {
         "website": SourceConfig(write_key=KEY, origins=["https://www.acme.example"], records=["shop.*"]),
-        "app": SourceConfig(write_keys=[APP_KEY, NEXT_APP_KEY]),
+        "app": SourceConfig(
+            write_keys=[APP_KEY, NEXT_APP_KEY],
+            mirrors={"app.issues": MirrorConfig(key=["repo", "number"], version="updated_at")},
+        ),
     }
     return CollectConfig(**{"sources": sources, "requests_per_s": 0.0, **settings})
 

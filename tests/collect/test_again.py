@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 
 from catchment.collect.again import is_request, refiled
-from catchment.collect.config import CollectConfig, SourceConfig, WebhookConfig
+from catchment.collect.config import CollectConfig, MirrorConfig, SourceConfig, WebhookConfig
 from catchment.errors import Malformed, UsageError
 from tests.collect.asking import NOW, WINDOW, read
 
 CONFIG = CollectConfig(
-    sources={"site": SourceConfig(write_key="k", drop=["traits.email"])},
+    sources={
+        "site": SourceConfig(
+            write_key="k", drop=["traits.email"], mirrors={"site.stock": MirrorConfig(key=["sku"], version="at")}
+        )
+    },
     webhooks={"ci": WebhookConfig(secret="s" * 32, table="builds.runs")},
 )
 
@@ -59,6 +63,8 @@ def test_records_and_webhooks() -> None:
         ("site.orders", "L-0"),
         ("site.orders", "L-1"),
     ]
+    (found,) = again({"sku": "7", "at": "1"}, "/v1/records/site.stock")
+    assert (found["op"], found["key"], found["version"]) == ("upsert", ["sku"], "1")
     (found,) = again({"a": 1}, "/v1/webhook/ci", "webhook.ci")
     assert (found["table"], found["id"], found["source"]) == ("builds.runs", "L", "webhook.ci")
     (found,) = again({"a": 1}, "/v1/webhook/gone", "webhook.gone")

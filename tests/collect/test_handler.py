@@ -320,6 +320,33 @@ def test_records_take_a_field_for_their_id(collect: Handler) -> None:
     assert (asked.answer.events, asked.answer.rejected) == (1, 1)
 
 
+def test_records_of_a_mirror_replace_one_another(collect: Handler) -> None:
+    issue = {"repo": "money", "number": 7, "updated_at": "2026-11-30T12:00:00.000Z", "state": "open"}
+    [record] = post(collect, "/v1/records/app.issues", issue).records
+    assert (record["op"], record["key"], record["version"]) == ("upsert", ["repo", "number"], issue["updated_at"])
+    assert record["data"] == issue
+    [other] = post(collect, "/v1/records/app.orders", issue).records
+    assert not {"op", "key", "version"} & other.keys(), "a table that is none has new rows alone"
+
+
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ({"updated_at": None}, "updated_at, by which the mirror knows the newest, must be a text"),
+        ({"updated_at": 1732968000}, "updated_at, by which the mirror knows the newest, must be a text"),
+        ({"number": None}, "the record has no number, which is in the mirror's key"),
+    ],
+)
+def test_what_a_mirror_could_not_tell_apart_is_a_dead_letter(
+    collect: Handler, changed: dict[str, Any], detail: str
+) -> None:
+    issue = {"repo": "money", "number": 7, "updated_at": "2026-11-30T12:00:00.000Z"}
+    asked = post(collect, "/v1/records/app.issues", [issue | changed, issue])
+    assert asked.said["rejected"] == 1
+    assert asked.rows("app.issues") == [issue]
+    assert [letter["detail"] for letter in asked.rows(DEAD_LETTERS)] == [detail]
+
+
 @pytest.mark.parametrize(
     ("key", "table", "status"),
     [

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from catchment.collect.bodies import values_of
 from catchment.collect.calls import Calls, read_any, read_batch, read_call
-from catchment.collect.config import CollectConfig, SourceConfig
+from catchment.collect.config import CollectConfig, MirrorConfig, SourceConfig
 from catchment.collect.flatten import Limits
 from catchment.collect.paths import KINDS_BY_PATH
 from catchment.collect.privacy import Privacy
@@ -52,7 +52,9 @@ def refiled(
         webhook = config.webhooks.get(source.removeprefix(_WEBHOOK))
         return _records([read_any(body)], webhook.table if webhook and webhook.table else source, letter, arrival)
     if path.startswith(_RECORDS):
-        return _records(values_of(body), path.removeprefix(_RECORDS), letter, arrival)
+        table = path.removeprefix(_RECORDS)
+        mirrors = config.sources[source].mirrors if source in config.sources else {}
+        return _records(values_of(body), table, letter, arrival, mirrors.get(table))
     if source not in config.sources:
         raise UsageError(
             f"the dead letter is of the source {source}, which is not in [collect.sources]",
@@ -61,12 +63,14 @@ def refiled(
     return _calls(body, KINDS_BY_PATH.get(path), letter, config, config.sources[source], arrival)
 
 
-def _records(values: Sequence[object], table: str, letter: str, arrival: Arrival) -> list[Line]:
+def _records(
+    values: Sequence[object], table: str, letter: str, arrival: Arrival, mirror: MirrorConfig | None = None
+) -> list[Line]:
     filed = []
     for value, identity in _named(values, letter):
         if not isinstance(value, dict):
             raise Malformed("not-a-record", "a record is an object")
-        filed.append(record(value, table, identity, arrival))
+        filed.append(record(value, table, identity, arrival, mirror))
     return filed
 
 

@@ -30,6 +30,13 @@ def _check_pattern(pattern: str) -> None:
     _check_schema(schema)
 
 
+def _check_mirrored(table: str) -> None:
+    try:
+        check_table(table)
+    except Malformed as error:
+        raise ValueError(f"must be a table, schema.table: {error.detail}") from None
+
+
 def _check_origin(origin: str) -> None:
     if origin != "*" and not re.fullmatch(r"https?://[^\s/?#]+", origin):
         raise ValueError("must be an origin as browsers send it", 'such as "https://www.acme.example"')
@@ -59,10 +66,28 @@ def _check_masked(path: str) -> None:
 
 FIELDS = ("userId", "anonymousId", "groupId", "previousId", "properties", "traits", "context")
 """What drop and mask may name, or something below it."""
+MirroredTable = Annotated[str, Meta(extra={"check": _check_mirrored})]
 FieldPath = Annotated[str, Meta(extra={"check": _check_path})]
 MaskedPath = Annotated[str, Meta(extra={"check": _check_masked})]
 WebhookName = Annotated[str, Meta(extra={"check": _check_webhook})]
 SchemaName = Annotated[str, Meta(extra={"check": _check_schema})]
+
+
+class MirrorConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A table that mirrors something elsewhere: a plain record replaces the row of its key, unless that is newer."""
+
+    key: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(min_length=1, description="The fields that tell which row a record is, such as `id`."),
+    ]
+    version: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The field that tells which of two records is newer: a text that sorts, such as `updated_at`"
+            " in ISO 8601, always in UTC and with as many digits.",
+        ),
+    ]
 
 
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +109,13 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
             " `shop.*` for all of a schema."
         ),
     ] = []
+    mirrors: Annotated[
+        dict[MirroredTable, MirrorConfig],
+        Meta(
+            description="Tables whose plain records replace one another: the newest of each key stays, in whatever"
+            " order they come."
+        ),
+    ] = {}
     ip: Annotated[
         Literal["full", "truncated", "none"],
         Meta(

@@ -245,9 +245,10 @@ class Handler:
             raise Refused(
                 403, f"this key may not write to {table}; `records` in [collect.sources.{source.name}] names tables"
             )
+        mirror = source.config.mirrors.get(table)
         filed: list[Line] = []
         bad: list[BadCall] = []
-        for each in records(values, table, id_field, self.config.max_event_bytes, arrival):
+        for each in records(values, table, id_field, self.config.max_event_bytes, arrival, mirror):
             if isinstance(each, Line):
                 filed.append(each)
             else:

@@ -10,11 +10,12 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from catchment.collect.calls import KINDS, BadCall, Call
+from catchment.collect.config import MirrorConfig
 from catchment.collect.flatten import Limits, flatten
 from catchment.collect.moments import corrected, moment
 from catchment.collect.tables import TABLES, TAKEN
@@ -33,6 +34,9 @@ class _Stamped(msgspec.Struct, omit_defaults=True, gc=False):
     source: str
     data: dict[str, Any]
     rescued: dict[str, Any] | None = None
+    op: Literal["insert", "upsert"] = "insert"
+    key: list[str] | None = None
+    version: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -207,10 +211,15 @@ def dead_letter(bad: BadCall, arrival: Arrival) -> Line:
 
 
 def records(
-    values: list[Any], table: str, id_field: str | None, max_bytes: int, arrival: Arrival
+    values: list[Any],
+    table: str,
+    id_field: str | None,
+    max_bytes: int,
+    arrival: Arrival,
+    mirror: MirrorConfig | None = None,
 ) -> Iterator[Line | BadCall]:
     """Plain objects as records of a table, as they are. `id_field` names the field that identifies each; without
-    it each gets an id of its own, and a client that sends it again doubles it."""
+    it each gets an id of its own, and a client that sends it again doubles it, but for a table that is a mirror."""
     for value in values:
         body = _encode(value)
         try:
@@ -223,16 +232,34 @@ def records(
                 raise Malformed("oversized", f"{id_field} has {len(identity):,} characters; it may have 512")
             if len(body) > max_bytes:
                 raise Malformed("oversized", f"a record of {len(body):,} bytes; it may have {max_bytes:,}")
+            line = record(value, table, None if id_field is None else identity, arrival, mirror)
         except Malformed as error:
             yield BadCall(body, error)
         else:
-            yield record(value, table, None if id_field is None else identity, arrival)
+            yield line
 
 
-def record(value: dict[str, Any], table: str, identity: str | None, arrival: Arrival) -> Line:
-    """One object as a record of a table, as it is; without an id it gets a new one, and no copy can have that."""
+def record(
+    value: dict[str, Any], table: str, identity: str | None, arrival: Arrival, mirror: MirrorConfig | None = None
+) -> Line:
+    """One object as a record of a table, as it is; without an id it gets a new one, and no copy can have that.
+
+    Raises `Malformed` (not-a-record) where a mirror needs a field that it lacks.
+    """
     not_before = arrival.floor
     if identity is None:
         identity, not_before = uuid7(), earlier(arrival.received_at, OWN_TIME_MARGIN)
     stamped = _Stamped(table, identity, arrival.received_at, not_before, arrival.source, value)
+    if mirror is not None:
+        stamped.op, stamped.key, stamped.version = "upsert", mirror.key, _version(value, mirror)
     return Line(table, _encode(stamped) + b"\n", arrival.received_at, not_before)
+
+
+def _version(value: dict[str, Any], mirror: MirrorConfig) -> str:
+    for name in mirror.key:
+        if value.get(name) is None:
+            raise Malformed("not-a-record", f"the record has no {name}, which is in the mirror's key")
+    version = value.get(mirror.version)
+    if not isinstance(version, str) or not version:
+        raise Malformed("not-a-record", f"{mirror.version}, by which the mirror knows the newest, must be a text")
+    return version
