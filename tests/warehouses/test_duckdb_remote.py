@@ -33,6 +33,7 @@ from catchment.errors import CatchmentError, Retry, StorageError, UsageError, Wa
 from catchment.record import now
 from catchment.warehouses import (
     ArrowStream,
+    Asker,
     Batch,
     DeadLetter,
     Fill,
@@ -318,6 +319,49 @@ def test_a_query_ends_when_its_client_leaves(remote: RemoteDuckDB, tiny: TinyWar
     stream.close()
     assert eventually(lambda: tiny.connections() == before)
     assert time.monotonic() - left < 1.5  # 0.2 s on an idle machine
+
+
+def test_a_persons_query_ends_when_their_program_is_killed(runtime: Path, tiny: TinyWarehouse, server: Any) -> None:
+    before = tiny.connections()
+    asking = (
+        "import sys; from pathlib import Path; from catchment.warehouses import Asker; "
+        "from catchment.warehouses.duckdb_remote import find; "
+        f"stream = find(Path(sys.argv[1])).query({FOREVER!r}, asker=Asker('mine')); "
+        "print('asked', flush=True); list(stream.ipc())"
+    )
+    with subprocess.Popen([sys.executable, "-c", asking, str(runtime)], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"asked\n"
+        assert tiny.connections() > before
+        program.kill()
+    assert eventually(lambda: tiny.connections() == before)
+
+
+def test_one_that_waits_in_line_is_cancelled_too(tiny: TinyWarehouse, runtime: Path) -> None:
+    server = WarehouseServer(tiny, runtime, max_queries=1, queue_s=60)
+    server.start()
+    remote = find(runtime)
+    assert remote is not None
+    running = remote.query(FOREVER, asker=Asker("first"))
+    ended: list[str] = []
+
+    def ask() -> None:
+        try:
+            remote.query("SELECT 1", asker=Asker("second"))
+        except Retry as error:
+            ended.append(error.message)
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    assert eventually(lambda: remote.cancel("second"))
+    waiting.join(10)
+    assert ended == ["the query was cancelled"]
+    assert remote.cancel("first")
+    with pytest.raises(Retry, match="cancelled"):
+        list(running.ipc())
+    assert eventually(lambda: not remote.cancel("first"))
+    remote.close()
+    server.stop()
 
 
 def test_closing_from_another_thread(remote: RemoteDuckDB) -> None:

@@ -12,23 +12,22 @@ from catchment.sql.lexer import Token, tokens
 from catchment.warehouses.postgres_connections import Connection
 
 HARMLESS = frozenset(
-    {"bernoulli", "clock_timestamp", "gen_random_uuid", "random", "random_normal", "system", "timeofday"}
-)
-"""Volatile all the same: two are ways of TABLESAMPLE."""
-RUNS_SQL = frozenset(
     {
-        "connectby",
-        "crosstab",
-        "crosstab2",
-        "crosstab3",
-        "crosstab4",
-        "dblink",
-        "query_to_xml",
-        "ts_stat",
-        "xpath_table",
+        "bernoulli", "clock_timestamp", "gen_random_uuid", "pg_database_size", "pg_indexes_size", "pg_relation_size",
+        "pg_table_size", "pg_total_relation_size", "random", "random_normal", "system", "timeofday",
     }
-)
-"""Take SQL as a text, in which these names are not looked for."""
+)  # fmt: skip
+"""Volatile all the same: two are ways of TABLESAMPLE."""
+NOT_VOLATILE_BUT = frozenset(
+    {
+        # take SQL as a text, in which these names are not looked for
+        "connectby", "crosstab", "crosstab2", "crosstab3", "crosstab4", "dblink", "query_to_xml", "ts_stat",
+        "xpath_table",
+        # take a transaction's number; tell of settings
+        "current_setting", "pg_config", "pg_current_xact_id", "pg_show_all_settings", "txid_current",
+    }
+)  # fmt: skip
+OTHERS_QUERIES = ("pg_stat_get_activity", "pg_stat_get_backend_", "pg_stat_get_wal_")
 CLOSED = frozenset(
     {
         "pg_authid", "pg_backend_memory_contexts", "pg_file_settings", "pg_hba_file_rules", "pg_ident_file_mappings",
@@ -51,7 +50,7 @@ def check_allowed(connection: Connection, sql: str) -> None:
         if name in CLOSED:
             raise UsageError(f"{name} is not for queries: it tells of settings, passwords or others' queries")
     called = {name for at, name in enumerate(names[:-1]) if name and loud[at + 1].text == "("}
-    acting = called & RUNS_SQL
+    acting = {name for name in called if name in NOT_VOLATILE_BUT or name.startswith(OTHERS_QUERIES)}
     if called and not acting:
         acting = {name for (name,) in connection.execute(_VOLATILE, [sorted(called)])} - HARMLESS
     if acting:
