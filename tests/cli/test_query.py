@@ -26,7 +26,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 
-from catchment.cli.formats import write_json
+from catchment.rendering.formats import write_json
 from catchment.cli.query import TABLE_ROWS, pumped
 from catchment.errors import Retry, StorageError, UsageError
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find

@@ -17,9 +17,10 @@ import click
 
 from catchment.cli.parts import warehouse_of
 from catchment.cli.project import with_project
-from catchment.cli.screen import Out, stdout
+from catchment.cli.screen import stdout
 from catchment.config import Project
 from catchment.errors import StorageError, UsageError
+from catchment.rendering import Out
 from catchment.warehouses import ArrowStream, Warehouse
 
 FORMATS = ("table", "csv", "json", "parquet", "arrow")
@@ -162,7 +163,7 @@ def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: f
 
 
 def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
-    from catchment.cli.formats import WRITERS, write_parquet
+    from catchment.rendering.formats import WRITERS, write_parquet
 
     if format_ != "parquet":
         with _opened(output) as out:

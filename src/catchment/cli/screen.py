@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import codecs
 import sys
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-
-class Out(Protocol):
-    """Where bytes are written."""
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of it."""
+from catchment.rendering import Out
 
 
 def visible(text: str) -> str:

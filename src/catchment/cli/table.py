@@ -85,8 +85,8 @@ def _short(moment: Any) -> str:
 
 
 def _duckdb_rows(data: bytes) -> list[list[str | None]]:
-    from catchment.cli.formats import local_duckdb
-    from catchment.cli.texts import cell_texts
+    from catchment.rendering.formats import local_duckdb
+    from catchment.rendering.texts import cell_texts
 
     with local_duckdb() as local:
         relation = local.from_arrow(InputStream.from_readable(data).__arrow_c_stream__())

@@ -28,7 +28,7 @@ from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import boards, cataloguing, signing
+from catchment.serve.web import api, boards, cataloguing, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.site import Site
@@ -66,6 +66,7 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         assets=Assets(parts.config.base_path, parts.runtime / "cache"),
         accounts=accounts,
         library=library,
+        asked=asked,
         asking=asking,
         catalogue=Catalogue(asked.warehouse, library, parts.dialect),
         palette=Palette(),
@@ -88,6 +89,7 @@ def wrapped(site: Site) -> ASGIApp:
         *account_routes.of(site.accounts),
         *boards.of(site),
         *cataloguing.of(site),
+        *api.of(site),
     ]
     if site.base:
         routes = [Mount(site.base, routes=routes)]

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,9 +27,11 @@ from catchment.serve.tiles.view import View, Viewer, view_of
 from catchment.serve.web import filtering
 from catchment.serve.web.prose import html_of
 from catchment.serve.web.site import Site
+from catchment.serve.web.streaming import whole
 from catchment.serve.web.templates import render
 from catchment.serve.web.words import ago, span
 
+MAX_DOWNLOAD_ROWS = 10_000_000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -194,6 +197,9 @@ class _Boards:
                 return await self._rows(request, view, fence)
             case "details":
                 return await self._details(request, view, fence, _known(entry))
+            case "csv" | "parquet" | "json" | "arrow" as format_:
+                question = replace(view.asked(fence).question, max_rows=MAX_DOWNLOAD_ROWS)
+                return await whole(self._site.asked, question, format_, fence.id)
         return self._site.message(request, 404, "There is no such page")
 
     async def _rows(self, request: Request, view: View, fence: Fence) -> Response:

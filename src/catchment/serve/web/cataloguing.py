@@ -66,7 +66,7 @@ def _shown(site: Site, it: Described) -> dict[str, Any]:
         "behind": "–" if behind_s is None else f"{value_text(latest, site.zone)}, {span(behind_s)} ago",
         "is_late": behind_s is not None and behind_s > LATE_S,
         "sampled": f"{it.sampled:,}",
-        "filled": [_filled(each) for each in it.filled],
+        "filled": [_filled(each) for each in sorted(it.filled, key=lambda at: at.column.name.startswith("_"))],
         "heads": [(column.name, column.kind == "number") for column in it.sample.columns],
         "sample": [[_cell(site, value) for value in row] for row in it.sample.rows],
         "changes": [(f"{at:%-d %b}", _change(rest)) for at, *rest in it.changes],
@@ -86,7 +86,7 @@ def _filled(each: Filled) -> dict[str, str]:
         "type": each.column.type,
         "share": "–" if each.share is None else f"{each.share:.0%}",
         "distinct": "" if each.distinct is None else f"{each.distinct:,}",
-        "values": each.values,
+        "range": each.values,
     }
 
 

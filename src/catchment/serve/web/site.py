@@ -18,6 +18,7 @@ from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
+from catchment.serve.warehouse import Asked
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
 
@@ -39,6 +40,7 @@ class Site:
     assets: Assets
     accounts: Accounts
     library: Library
+    asked: Asked
     asking: Asking
     catalogue: Catalogue
     palette: Palette

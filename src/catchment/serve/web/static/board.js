@@ -153,6 +153,8 @@ addEventListener("pagehide", () => asking?.abort());
 
 /* What a tile can do */
 document.addEventListener("click", async (event) => {
+  const download = event.target.closest("a[data-download]");
+  if (download) download.href = pieceAddress(download.closest("[data-tile]").dataset.tile, "csv");
   const button = event.target.closest("[data-do]");
   if (!button) return;
   const id = button.closest("[data-tile]")?.dataset.tile;

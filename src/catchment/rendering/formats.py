@@ -11,8 +11,8 @@ import nanoarrow
 from nanoarrow._utils import NanoarrowException
 from nanoarrow.ipc import InputStream
 
-from catchment.cli.screen import Out
 from catchment.errors import StorageError, UsageError
+from catchment.rendering import Out
 from catchment.warehouses.ipc import IpcFile
 
 Pieces = Iterator[bytes]
@@ -27,7 +27,7 @@ def write_arrow(pieces: Pieces, out: Out) -> None:
 
 def write_json(pieces: Pieces, out: Out) -> None:
     """One array of objects, one line each."""
-    from catchment.cli.texts import json_objects
+    from catchment.rendering.texts import json_objects
 
     out.write(b"[")
     separator_bytes = 1  # none before the first object
@@ -40,7 +40,7 @@ def write_json(pieces: Pieces, out: Out) -> None:
 
 def write_csv(pieces: Pieces, out: Out) -> None:
     """A header and a line each."""
-    from catchment.cli.texts import csv_header, csv_lines
+    from catchment.rendering.texts import csv_header, csv_lines
 
     with _texts(pieces, lambda relation: f"concat({csv_lines(relation)}, '\n')") as (names, texts):
         out.write(csv_header(names).encode() + b"\n")

@@ -1,0 +1,99 @@
+"""`POST /api/query`: programs ask in SQL, and take the answer as JSON, CSV, Parquet or a stream of Arrow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from catchment.errors import CatchmentError, Retry
+from catchment.serve.accounts import Forbidden, User, client_of, current_user
+from catchment.serve.asking import Question
+from catchment.serve.web.site import Site
+from catchment.serve.web.streaming import TYPES, whole
+from catchment.state.audit import Audit, Entry
+
+MAX_BODY_BYTES = 1_000_000
+TIMEOUT_S = 300.0
+MAX_ROWS = 10_000_000
+_BY_TYPE = {type_.partition(";")[0]: name for name, type_ in TYPES.items()}
+
+
+class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is sent. Parameters are `$1`, `$2` of a list, or `$name` of an object."""
+
+    sql: Annotated[str, Meta(min_length=1, max_length=256 * 1024)]
+    params: dict[str, Any] | list[Any] | None = None
+    format: Literal["json", "csv", "arrow", "parquet"] | None = None
+    timeout_s: Annotated[float, Meta(gt=0, le=TIMEOUT_S)] = 60.0
+    max_rows: Annotated[int, Meta(ge=1, le=MAX_ROWS)] = MAX_ROWS
+
+
+def of(site: Site) -> list[Route]:
+    """The route; its path is below the base path."""
+
+    async def query(request: Request) -> Response:
+        user = current_user(request)
+        if not user.may("analyst"):
+            raise Forbidden("analyst")
+        body = await request.body()
+        if len(body) > MAX_BODY_BYTES:
+            return JSONResponse({"error": f"at most {MAX_BODY_BYTES:,} bytes"}, 413)
+        try:
+            asked = msgspec.json.decode(body, type=Asking)
+        except msgspec.DecodeError as error:
+            return JSONResponse({"error": f"{error}", "expected": '{"sql": "select 1"}'}, 400)
+        format_ = asked.format or _accepted(request)
+        params = asked.params or {}
+        named = params if isinstance(params, dict) else {str(at): value for at, value in enumerate(params, 1)}
+        question = Question(
+            asked.sql, tuple(named.items()), site.zone.key, timeout_s=asked.timeout_s, max_rows=asked.max_rows
+        )
+        began = datetime.now(UTC)
+        try:
+            answer = await whole(site.asked, question, format_, "result")
+        except CatchmentError as error:
+            await _note(site, request, user, asked.sql, began, "failed")
+            status = 503 if isinstance(error, Retry) else 400
+            return JSONResponse({"error": str(error)}, status)
+        await _note(site, request, user, asked.sql, began, "done")
+        return answer
+
+    return [Route("/api/query", query, methods=["POST"])]
+
+
+def _accepted(request: Request) -> str:
+    for part in request.headers.get("accept", "").split(","):
+        name = _BY_TYPE.get(part.partition(";")[0].strip().lower())
+        if name:
+            return name
+    return "json"
+
+
+async def _note(
+    site: Site, request: Request, user: User, sql: str, began: datetime, outcome: Literal["done", "failed"]
+) -> None:
+    """A row in the audit."""
+    entry = Entry(
+        at=began,
+        action="query",
+        outcome=outcome,
+        user_id=user.id,
+        who=user.email,
+        via=f"token {user.token}" if user.token else "session",
+        address=client_of(request).address,
+        about="/api/query",
+        sql=sql,
+        ms=round((datetime.now(UTC) - began).total_seconds() * 1000),
+    )
+
+    def add() -> None:
+        with site.accounts.state.writing() as transaction:
+            Audit(transaction).add(entry)
+
+    await site.accounts.run(add)
