@@ -25,6 +25,7 @@ from catchment.serve.web.templates import render
 PLACES = (
     ("home", "/", "Home"),
     ("dashboards", "/dashboards", "Dashboards"),
+    ("sql", "/sql", "SQL"),
     ("catalogue", "/catalogue", "Catalogue"),
 )
 THEMES = {"light", "dark"}

@@ -1,0 +1,290 @@
+"""The SQL editor: what its page calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from catchment.errors import CatchmentError, UsageError
+from catchment.log import get_log
+from catchment.record import uuid7
+from catchment.serve.accounts import User, client_of, current_user, require
+from catchment.serve.asking import Handle, Question
+from catchment.serve.results import Result, read
+from catchment.serve.tiles.running import error_place
+from catchment.serve.tiles.tables import number_text, value_text
+from catchment.serve.web.site import Site
+from catchment.serve.web.templates import render
+from catchment.sql.complete import complete
+from catchment.sql.scope import Column
+from catchment.state import Transaction
+from catchment.state.audit import Audit, Entry, Outcome
+from catchment.state.editor_tabs import EditorTabs, Tab
+from catchment.state.query_history import QueryHistory
+from catchment.state.saved_queries import SavedQueries
+from catchment.state.shared_queries import SharedQueries
+
+TIMEOUT_S = 300.0
+MAX_GRID_ROWS = 100_000
+MAX_SQL = 256 * 1024
+MAX_TABS = 50
+_ROWS_AT_ONCE = 2_000
+_ENCODER = msgspec.json.Encoder()
+_log = get_log("serve")
+T = TypeVar("T")
+
+Sql = Annotated[str, Meta(max_length=MAX_SQL)]
+Title = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class _Run(msgspec.Struct, frozen=True):
+    sql: Sql
+
+
+class _Complete(msgspec.Struct, frozen=True):
+    sql: Sql
+    offset: Annotated[int, Meta(ge=0)]
+
+
+class _Tab(msgspec.Struct, frozen=True):
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    title: Title
+    sql: Sql
+
+
+class _Keep(msgspec.Struct, frozen=True):
+    tab: _Tab
+    place: Annotated[int, Meta(ge=0, le=MAX_TABS)]
+
+
+class _Drop(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Named(msgspec.Struct, frozen=True):
+    title: Title
+    sql: Sql
+
+
+def of(site: Site) -> list[Route]:
+    """The routes; paths are below the base path."""
+    pages = _Editor(site)
+    return [
+        Route("/sql", pages.page),
+        Route("/sql/run", pages.run, methods=["POST"]),
+        Route("/sql/complete", pages.complete, methods=["POST"]),
+        Route("/sql/keep", pages.keep, methods=["POST"]),
+        Route("/sql/drop", pages.drop, methods=["POST"]),
+        Route("/sql/save", pages.save, methods=["POST"]),
+        Route("/sql/share", pages.share, methods=["POST"]),
+        Route("/sql/history", pages.history),
+    ]
+
+
+async def _sent(request: Request, kind: type[T]) -> T:
+    """What the page sent. Raises `UsageError`."""
+    body = await request.body()
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"that was not understood: {error}") from None
+
+
+class _Editor:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.page = require("analyst")(self._page)
+        self.run = require("analyst")(self._run)
+        self.complete = require("analyst")(self._complete)
+        self.keep = require("analyst")(self._keep)
+        self.drop = require("analyst")(self._drop)
+        self.save = require("analyst")(self._save)
+        self.share = require("analyst")(self._share)
+        self.history = require("analyst")(self._history)
+
+    async def _in_state(self, do: Callable[[Transaction], T]) -> T:
+        def call() -> T:
+            with self._site.accounts.state.writing() as transaction:
+                return do(transaction)
+
+        return await self._site.accounts.run(call)
+
+    async def _page(self, request: Request) -> Response:
+        user = current_user(request)
+        shared = request.query_params.get("shared", "")
+
+        def kept(transaction: Transaction) -> tuple[list[Tab], list[Any], Any]:
+            tabs = EditorTabs(transaction, user.id)
+            found = SharedQueries(transaction).get(shared) if shared else None
+            if found is not None:
+                tabs.keep(Tab(f"shared-{found.id}", found.title, found.sql), MAX_TABS, datetime.now(UTC))
+            return tabs.all(), SavedQueries(transaction, user.id).all(), found
+
+        tabs, saved, found = await self._in_state(kept)
+        shown = [{"id": tab.id, "title": tab.title, "sql": tab.sql} for tab in tabs]
+        shown = shown or [{"id": uuid7(), "title": "Untitled 1", "sql": request.query_params.get("sql", "")[:MAX_SQL]}]
+        try:
+            tables = list((await self._site.catalogue.tables()).values())
+        except CatchmentError:
+            tables = []
+        return self._site.page(
+            request,
+            "sql.html",
+            title="SQL",
+            here="sql",
+            tabs=msgspec.json.encode(shown).decode().replace("<", "\\u003c"),
+            tab=len(shown) - 1 if found is not None else 0,
+            tables=tables,
+            saved=saved,
+            limits=f"{TIMEOUT_S:.0f} s, {MAX_GRID_ROWS:,} rows",
+        )
+
+    async def _run(self, request: Request) -> Response:
+        sent = await _sent(request, _Run)
+        question = Question(sent.sql, (), self._site.zone.key, timeout_s=TIMEOUT_S, max_rows=MAX_GRID_ROWS)
+        return StreamingResponse(self._rows(request, question), media_type="application/x-ndjson")
+
+    async def _rows(self, request: Request, question: Question) -> AsyncIterator[bytes]:
+        """The result as lines: columns, rows some at a time, and what is said of it. Whoever leaves ends the query."""
+        user, handle, began_s = current_user(request), Handle(), time.perf_counter()
+        loop = asyncio.get_running_loop()
+
+        def ask() -> Result:
+            return read(self._site.asked.run(question, handle), question.max_rows)
+
+        outcome: Outcome = "done"
+        result: Result | None = None
+        error_text = ""
+        try:
+            result = await loop.run_in_executor(None, ask)
+            columns = [
+                {"name": column.name, "type": column.type, "right": column.kind == "number"}
+                for column in result.columns
+            ]
+            yield _ENCODER.encode({"columns": columns}) + b"\n"
+            for start in range(0, len(result.rows), _ROWS_AT_ONCE):
+                some = result.rows[start : start + _ROWS_AT_ONCE]
+                yield _ENCODER.encode({"rows": [[self._text(value) for value in row] for row in some]}) + b"\n"
+                await asyncio.sleep(0)
+            took_ms = (time.perf_counter() - began_s) * 1000
+            count = (
+                f"{'first ' if result.is_cut else ''}{len(result.rows):,} row{'' if len(result.rows) == 1 else 's'}"
+            )
+            cut = "; downloads are whole" if result.is_cut else ""
+            yield _ENCODER.encode({"said": f"{count} · {took_ms:,.0f} ms{cut}"}) + b"\n"
+        except CatchmentError as error:
+            outcome, error_text = "failed", str(error)
+            yield _ENCODER.encode(_problem(error)) + b"\n"
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "cancelled"
+            handle.end()
+            raise
+        finally:
+            rows = None if result is None else len(result.rows)
+            ms = round((time.perf_counter() - began_s) * 1000)
+            note = asyncio.create_task(self._note(request, user, question.sql, outcome, ms, rows, error_text))
+            note.add_done_callback(_said)
+
+    def _text(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or isinstance(value, str) or hasattr(value, "isoformat"):
+            return value_text(value, self._site.zone) if not isinstance(value, str) else value
+        return number_text(value, None)
+
+    async def _note(
+        self, request: Request, user: User, sql: str, outcome: Outcome, ms: int, rows: int | None, error: str
+    ) -> None:
+        now = datetime.now(UTC)
+        entry = Entry(
+            now, "query", outcome, user.id, user.email, "session", client_of(request).address, "SQL editor", sql,
+            None, ms, rows,
+        )  # fmt: skip
+
+        def add(transaction: Transaction) -> None:
+            Audit(transaction).add(entry)
+            QueryHistory(transaction, user.id).add(now, sql, outcome, ms, rows, error[:500])
+
+        await self._in_state(add)
+
+    async def _complete(self, request: Request) -> Response:
+        sent = await _sent(request, _Complete)
+        try:
+            tables = await self._site.catalogue.tables()
+        except CatchmentError:
+            tables = {}
+        catalogue = {
+            table.name: [Column(column.name, column.type) for column in table.columns] for table in tables.values()
+        }
+        found = complete(sent.sql, min(sent.offset, len(sent.sql)), catalogue, self._site.dialect)
+        suggestions = [
+            {"label": each.label, "text": each.text, "kind": each.kind, "detail": each.detail}
+            for each in found.suggestions
+        ]
+        return JSONResponse({"start": found.start, "end": found.end, "suggestions": suggestions})
+
+    async def _keep(self, request: Request) -> Response:
+        sent, user = await _sent(request, _Keep), current_user(request)
+        tab = Tab(sent.tab.id, sent.tab.title, sent.tab.sql)
+
+        def keep(transaction: Transaction) -> None:
+            EditorTabs(transaction, user.id).keep(tab, sent.place, datetime.now(UTC))
+
+        await self._in_state(keep)
+        return JSONResponse({})
+
+    async def _drop(self, request: Request) -> Response:
+        sent, user = await _sent(request, _Drop), current_user(request)
+        await self._in_state(lambda transaction: EditorTabs(transaction, user.id).drop(sent.id))
+        return JSONResponse({})
+
+    async def _save(self, request: Request) -> Response:
+        sent, user = await _sent(request, _Named), current_user(request)
+        now = datetime.now(UTC)
+
+        def save(transaction: Transaction) -> list[Any]:
+            queries = SavedQueries(transaction, user.id)
+            own = next((each for each in queries.all() if each.title == sent.title and each.user_id == user.id), None)
+            if own is None:
+                queries.add(sent.title, sent.sql, now)
+            else:
+                queries.change(own.id, sent.title, sent.sql, now, is_shared=own.is_shared)
+            return queries.all()
+
+        return HTMLResponse(render("saved.html", saved=await self._in_state(save)))
+
+    async def _share(self, request: Request) -> Response:
+        sent, user = await _sent(request, _Named), current_user(request)
+        now = datetime.now(UTC)
+        made = await self._in_state(lambda at: SharedQueries(at).add(user.id, sent.title, sent.sql, now))
+        return JSONResponse({"id": made})
+
+    async def _history(self, request: Request) -> Response:
+        user = current_user(request)
+        runs = await self._in_state(lambda transaction: QueryHistory(transaction, user.id).latest(100))
+        shown = [
+            {"at": value_text(run.at, self._site.zone), "sql": run.sql, "ms": f"{run.ms:,} ms", "outcome": run.outcome}
+            for run in runs
+        ]
+        return HTMLResponse(render("history.html", runs=shown))
+
+
+def _problem(error: CatchmentError) -> dict[str, Any]:
+    """An error with its place, from 1, where the warehouse says one."""
+    at = error_place(str(error))
+    text = " ".join(str(error).split("LINE ")[0].split())
+    return {"error": text, **({"line": at[0], "column": at[1]} if at else {})}
+
+
+def _said(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("a query could not be noted", exc=error)
