@@ -35,6 +35,11 @@ class Library:
         self._read: dict[str, tuple[tuple[int, int], Entry]] = {}
 
     @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self._root
+
+    @property
     def folder(self) -> Path:
         return self._root / FOLDER
 

@@ -38,13 +38,14 @@ class Told:
     payload: Payload
     asked: Asked | None = None
     answer: Answer | None = None
+    mistakes: tuple[Mistake, ...] = ()
 
 
 async def tell(view: View, fence: Fence, palette: Palette) -> Told:
     """All that a page needs of a tile. Raises nothing of what its author or the warehouse did wrong: it says it."""
     waiting = view.chosen.waiting
     if fence.mistakes:
-        return Told(_of(fence, "error", html=saying.wrong(view, fence.mistakes)))
+        return _wrong(view, fence, fence.mistakes)
     if waiting:
         return Told(_of(fence, "waits", html=saying.waits(waiting)))
     if fence.kind == "vega-lite":
@@ -52,22 +53,28 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
     try:
         asked = view.asked(fence)
     except Unaskable as error:
-        return Told(_of(fence, "error", html=saying.wrong(view, error.mistakes)))
+        return _wrong(view, fence, error.mistakes)
     try:
         if fence.kind == "number":
             return await _number(view, fence, asked)
         return await _answered(view, fence, asked, palette)
     except UsageError as error:
-        return Told(_of(fence, "error", html=saying.wrong(view, [_mistake(view, asked, error)])), asked)
+        return _wrong(view, fence, [_mistake(view, asked, error)], asked)
     except Retry as error:
         return Told(_of(fence, "down", html=saying.down(error)), asked)
     except CatchmentError as error:
         return Told(_of(fence, "error", html=saying.failed(view, error)), asked)
 
 
+def _wrong(
+    view: View, fence: Fence, mistakes: Sequence[Mistake], asked: Asked | None = None, answer: Answer | None = None
+) -> Told:
+    return Told(_of(fence, "error", html=saying.wrong(view, mistakes)), asked, answer, tuple(mistakes))
+
+
 def _mistake(view: View, asked: Asked, error: UsageError) -> Mistake:
     """What the warehouse said of the SQL, where in the file."""
-    at = error_place(str(error))
+    at = error_place(str(error), asked.question.sql)
     line, column = asked.place(*at) if at else (asked.composed.at(0).line, asked.composed.at(0).column)
     return Mistake(view.board.path, line, column, saying.first_line(error))
 
@@ -82,7 +89,7 @@ async def _number(view: View, fence: Fence, asked: Asked) -> Told:
     if scan is None:
         shape = shape_of(view.board.path, fence, answer.result.columns)
         if shape.mistakes:
-            return Told(_of(fence, "error", html=saying.wrong(view, shape.mistakes)), asked, answer)
+            return _wrong(view, fence, shape.mistakes, asked, answer)
         before = None
         if fence.options.compare is not False and _mentions_period(view, asked):
             before = (await view.answer(view.asked(fence, previous=True))).result
@@ -113,7 +120,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     result = answer.result
     shape = shape_of(view.board.path, fence, result.columns, view.shown_click(fence))
     if shape.mistakes:
-        return Told(_of(fence, "error", html=saying.wrong(view, shape.mistakes)), asked, answer)
+        return _wrong(view, fence, shape.mistakes, asked, answer)
     if not result.rows:
         return Told(_of(fence, "empty", html=saying.empty(view)), asked, answer)
     if fence.kind == "table":

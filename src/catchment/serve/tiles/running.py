@@ -90,14 +90,24 @@ def _bound(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 _LINE = re.compile(r"\bLINE (?P<line>\d+): ")
 _CARET = re.compile(r"^(?P<before> *)\^", re.MULTILINE)
+_NAMED = re.compile(r'"(?P<name>[^"\n]+)"')
 
 
-def error_place(message: str) -> tuple[int, int] | None:
-    """The line and column, from 1, that a warehouse's message points at with `LINE n:` and a caret below."""
+def error_place(message: str, sql: str) -> tuple[int, int] | None:
+    """The line and column, from 1, that a warehouse's message points at: by `LINE n:` and a caret below, or by the
+    first name in quotes that the SQL has."""
     found = _LINE.search(message)
     if found is None:
-        return None
+        return _named_place(message, sql)
     caret = _CARET.search(message, found.end())
     start = message.rfind("\n", 0, found.start()) + 1
     column = len(caret["before"]) - (found.end() - start) + 1 if caret else 1
     return int(found["line"]), max(1, column)
+
+
+def _named_place(message: str, sql: str) -> tuple[int, int] | None:
+    for named in _NAMED.finditer(message):
+        at = re.search(rf"\b{re.escape(named['name'])}\b", sql)
+        if at:
+            return sql.count("\n", 0, at.start()) + 1, at.start() - sql.rfind("\n", 0, at.start())
+    return None

@@ -28,7 +28,7 @@ from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import api, boards, cataloguing, editor, signing
+from catchment.serve.web import api, boards, cataloguing, editing, editor, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.site import Site
@@ -91,6 +91,7 @@ def wrapped(site: Site) -> ASGIApp:
         *cataloguing.of(site),
         *api.of(site),
         *editor.of(site),
+        *editing.of(site),
     ]
     if site.base:
         routes = [Mount(site.base, routes=routes)]

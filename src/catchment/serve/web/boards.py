@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from catchment.serve.accounts import User, current_user
-from catchment.serve.dashboards.board import Board, Fence, Prose
+from catchment.serve.dashboards.board import Board, Fence
 from catchment.serve.dashboards.choices import AddressError
 from catchment.serve.dashboards.shape import shape_of
 from catchment.serve.library import FOLDER, Entry
@@ -25,7 +25,7 @@ from catchment.serve.tiles import payloads, tables
 from catchment.serve.tiles.payloads import CHARTS, Told, tell
 from catchment.serve.tiles.view import View, Viewer, view_of
 from catchment.serve.web import filtering
-from catchment.serve.web.prose import html_of
+from catchment.serve.web.parts import parts_of
 from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import whole
 from catchment.serve.web.templates import render
@@ -108,7 +108,7 @@ class _Boards:
 
     def _shell(self, request: Request, entry: Entry, view: View, here: str) -> dict[str, Any]:
         board = entry.board
-        lede, parts = _parts(board)
+        lede, parts = parts_of(board)
         return {
             "title": board.title,
             "here": here,
@@ -122,7 +122,7 @@ class _Boards:
             "mistakes": [str(mistake) for mistake in board.mistakes] if view.viewer.may_write else [],
             "parts": parts,
             "query": view.chosen.address(),
-            "may_edit": False,
+            "may_edit": view.viewer.may_write,
             "state": foot(view),
             "file": board.path,
             "changed": ago(entry.changed_s),
@@ -261,31 +261,6 @@ def _viewer(user: User) -> Viewer:
 
 def _who(board: Board) -> str:
     return f"Ask {board.owner}, who owns it." if board.owner else "Ask an admin."
-
-
-def _parts(board: Board) -> tuple[str, list[dict[str, Any]]]:
-    """The prose that leads the page, and what follows in its order."""
-    parts = list(board.parts)
-    lede = ""
-    if parts and isinstance(parts[0], Prose):
-        lede = html_of(parts.pop(0).text)  # type: ignore[union-attr]
-    shown: list[dict[str, Any]] = []
-    for part in parts:
-        if isinstance(part, Prose):
-            shown.append({"html": html_of(part.text)})
-        elif part.kind != "query":
-            shown.append(
-                {
-                    "id": part.id,
-                    "kind": part.kind,
-                    "title": part.title,
-                    "width": part.width,
-                    "sub": part.options.unit if part.kind in CHARTS else "",
-                    "is_chart": part.kind in CHARTS,
-                    "height": tables.height_of(part) + "-body" if part.kind == "table" else "",
-                }
-            )
-    return lede, shown
 
 
 def foot(view: View) -> str:

@@ -183,7 +183,7 @@ class _Editor:
             yield _ENCODER.encode({"said": f"{count} · {took_ms:,.0f} ms{cut}"}) + b"\n"
         except CatchmentError as error:
             outcome, error_text = "failed", str(error)
-            yield _ENCODER.encode(_problem(error)) + b"\n"
+            yield _ENCODER.encode(_problem(error, question.sql)) + b"\n"
         except (asyncio.CancelledError, GeneratorExit):
             outcome = "cancelled"
             handle.end()
@@ -197,7 +197,7 @@ class _Editor:
     def _text(self, value: Any) -> str | None:
         if value is None:
             return None
-        if isinstance(value, bool) or isinstance(value, str) or hasattr(value, "isoformat"):
+        if isinstance(value, bool | str) or hasattr(value, "isoformat"):
             return value_text(value, self._site.zone) if not isinstance(value, str) else value
         return number_text(value, None)
 
@@ -278,9 +278,9 @@ class _Editor:
         return HTMLResponse(render("history.html", runs=shown))
 
 
-def _problem(error: CatchmentError) -> dict[str, Any]:
+def _problem(error: CatchmentError, sql: str) -> dict[str, Any]:
     """An error with its place, from 1, where the warehouse says one."""
-    at = error_place(str(error))
+    at = error_place(str(error), sql)
     text = " ".join(str(error).split("LINE ")[0].split())
     return {"error": text, **({"line": at[0], "column": at[1]} if at else {})}
 
