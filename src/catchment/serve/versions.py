@@ -86,7 +86,7 @@ class Versions:
         except Abort:
             raise UsageError(f"{path.name} has no version {version[:12]}") from None
 
-    def save(self, path: Path, text: str, base: str, name: str, email: str, what: str) -> None:
+    def save(self, path: Path, text: str, base: str, name: str, email: str, message: str) -> None:
         """Write the file and commit it alone, as that person. `base` is the fingerprint of the text that the change
         was made of; empty for a new file. Raises `Moved`."""
         current = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -97,17 +97,13 @@ class Versions:
             new.write(text)
             new.flush()
             os.fsync(new.fileno())
-        if path.exists():
-            os.chmod(new.name, path.stat().st_mode & 0o777)
-        else:
-            os.chmod(new.name, 0o644)
-        os.replace(new.name, path)
-        person = {
-            "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email,
-        }  # fmt: skip
+        Path(new.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(new.name).replace(path)
+        person = {f"GIT_{role}_{what}": value
+                  for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", name), ("EMAIL", email))}  # fmt: skip
         self._git("add", "--", self._name(path))
         if self._git("status", "--porcelain", "--", self._name(path)).strip():
-            self._git("commit", "--quiet", "--only", "-m", what, "--", self._name(path), environment=person)
+            self._git("commit", "--quiet", "--only", "-m", message, "--", self._name(path), environment=person)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -117,9 +113,14 @@ class Versions:
         # Hooks and settings of the checkout are its owner's; what asks questions would wait for ever.
         env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **environment}
         done = subprocess.run(
-            ["git", *words], cwd=self._root, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S,
+            ["git", *words],
+            cwd=self._root,
+            env=env,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_TIMEOUT_S,
             check=False,
-        )  # fmt: skip
+        )
         if done.returncode:
             raise Abort(f"git {words[0]}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode("utf-8", "replace")

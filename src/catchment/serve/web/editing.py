@@ -120,7 +120,7 @@ class _Editing:
 
     async def page(self, request: Request) -> Response:
         """`GET /edit/NAME`."""
-        user, (name, path) = current_user(request), self._path(request)
+        user, (name, _) = current_user(request), self._path(request)
         why_not = await asyncio.to_thread(self._versions.why_not)
         entry = self._site.library.entry(name)
         file = f"{FOLDER}/{name}{SUFFIX}"
@@ -129,9 +129,9 @@ class _Editing:
         new = NEW.format(title=name.rpartition("/")[2].replace("-", " ").capitalize(), owner=user.name or user.email)
         text = draft.text if draft is not None else saved or new
         base = draft.base if draft is not None else (fingerprint(saved) if entry is not None else "")
-        del path
         return self._site.page(
-            request, "edit.html", title=f"Edit {name}", here="dashboards", name=name, file=file, text=text, base_text=base,
+            request, "edit.html", title=f"Edit {name}", here="dashboards", name=name, file=file, text=text,
+            base_text=base,
             why_not=why_not, has_draft=draft is not None, is_new=entry is None,
             moved=entry is not None and draft is not None and draft.base != fingerprint(saved),
         )  # fmt: skip
@@ -157,8 +157,7 @@ class _Editing:
             )
         lede, parts = parts_of(board)
         page = render(
-            "preview.html", title=board.title, lede=lede, parts=parts, filters=filtering.bar(view), base=self._site.base,
-            name=name,
+            "preview.html", title=board.title, lede=lede, parts=parts, filters=filtering.bar(view)
         )  # fmt: skip
         yield _ENCODER.encode({"page": page, "mistakes": mistakes}) + b"\n"
         tasks = [asyncio.create_task(tell(view, fence, self._site.palette)) for fence in board.tiles]
