@@ -13,6 +13,7 @@ from catchment.collect.config import CollectConfig
 from catchment.config.sections import MetricsConfig, StateConfig
 from catchment.errors import UsageError
 from catchment.load.config import LoadConfig
+from catchment.load.retention import RetentionConfig
 from catchment.queues import Queue
 from catchment.warehouses import Warehouse
 
@@ -54,6 +55,7 @@ class Project:
     warehouse: Part[Warehouse]
     state: StateConfig
     load: LoadConfig
+    retention: RetentionConfig
     collect: CollectConfig
     metrics: MetricsConfig
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
+from catchment.load.retention import RetentionConfig
 
 MAX_PROJECT_NAME = 100
 
@@ -69,6 +70,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
     "state": StateConfig,
     "load": LoadConfig,
+    "retention": RetentionConfig,
     "collect": CollectConfig,
     "metrics": MetricsConfig,
 }
@@ -81,7 +83,7 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
-SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "metrics")
+SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "retention", "collect", "metrics")
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "listen": (),
