@@ -31,7 +31,8 @@ once, and `catchment schema project` prints a JSON Schema by which editors compl
 - **Profiles**: `[profiles.NAME.SECTION]` is laid over `[SECTION]` by `--profile NAME`, setting by setting. Where
   it changes a section's `type`, that section is the profile's alone.
 - **Sizes** have a unit: `"64 MB"` is 64 million bytes, `"64 MiB"` is 64 × 1024 × 1024. A bare number is bytes.
-- **Durations** have a unit: `"250 ms"`, `"90 s"`, `"5 minutes"`, `"1.5 hours"`, `"7 days"`, `"2 weeks"`.
+- **Durations** have a unit: `"250 ms"`, `"90 s"`, `"5 minutes"`, `"1.5 hours"`, `"7 days"`, `"2 weeks"`,
+  `"1 year"` (of 365 days). Where it says so, `"forever"` is one as well.
 """
 
 _COMMANDS = """\

@@ -170,6 +170,11 @@ records_loaded = Counter("records_loaded", "records", "Records inserted into the
 records_duplicate = Counter(
     "records_duplicate", "records", "Records not inserted because the warehouse had them already", by_table=True
 )
+records_too_old = Counter(
+    "records_too_old", "records", "Records not inserted because retention removes such rows", by_table=True
+)
+rows_removed = Counter("rows_removed", "records", "Rows that retention removed from the warehouse", by_table=True)
+archive_removed = Counter("archive_removed_bytes", "bytes", "Archive files that retention removed", by_table=True)
 records_dead = Counter("records_dead", "records", "Records kept as dead letters", by_table=True)
 rounds = Counter("rounds", "rounds", "Rounds archived and acknowledged")
 batches_unloaded = Gauge("batches_unloaded", "batches", "Batches in the archive that the ledger lacks")

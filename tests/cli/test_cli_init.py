@@ -37,6 +37,7 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     # What has no default stands there as `key = …` and is for people to fill in.
     uncommented, count = re.subn(r"(?m)^# (?=(?:\w+ = [^…]+|\[.+\])$)", "", commented)
     named = uncommented.replace('[load.tables."NAME"', '[load.tables."web.signup"')
+    named = named.replace('[retention.tables."NAME"', '[retention.tables."web.signup"')
     named = named.replace('columns."NAME"]', "columns.total]")
     mirror = '[collect.sources.web.mirrors."web.stock"]\nkey = ["sku"]\nversion = "at"'
     named = named.replace('[collect.sources."NAME".mirrors."NAME"]', mirror)
@@ -51,7 +52,9 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     assert project.collect.webhooks == {"shop": WebhookConfig(secret="its secret")}
     load = structs.replace(project.load, tables={})
     collect = structs.replace(project.collect, sources={}, webhooks={})
-    assert replace(project, load=load, collect=collect) == expected
+    retention = structs.replace(project.retention, tables={})
+    assert replace(project, load=load, collect=collect, retention=retention) == expected
+    assert project.retention.for_table("web.signup") == expected.retention.for_table("web.other")
     assert replace(project.load.for_table("web.signup"), columns={}) == expected.load.for_table("web.other")
 
 

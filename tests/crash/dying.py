@@ -27,7 +27,7 @@ Event = Callable[[str, Literal["before", "after"]], None]
 STEPS = {
     "archive": ("put", "delete"),
     "queue": ("ack",),
-    "warehouse": ("load", "enter", "forget"),
+    "warehouse": ("load", "enter", "forget", "expire"),
 }
 COMMIT = "commit of a load"
 

@@ -22,6 +22,9 @@ _ORDER = "tests/crash/test_order.py"
 _LIMITS = "tests/load/test_limits.py"
 _CONFORMANCE = "tests/warehouses/test_duckdb.py"
 _FILL = "tests/load/test_fill.py"
+_RETAINING = "tests/load/test_retaining.py"
+_EXPIRE = "tests/load/test_expire.py"
+_RETENTION = "tests/crash/test_retention.py"
 _POSTGRES = "tests/warehouses/test_postgres.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -204,7 +207,7 @@ MUTANTS = (
         (
             (
                 "load/rewrite.py",
-                "if len(_loaded(ledger, plan.old)) < len(plan.old):",
+                "if len(in_full(ledger, plan.old)) < len(plan.old):",
                 "if False:",
             ),
         ),
@@ -338,6 +341,95 @@ MUTANTS = (
         "repeated guard, in PostgreSQL",
         (("warehouses/postgres.py", "if found.shape.version != batch.shape_version:", "if False:"),),
         (f"{_POSTGRES}::test_what_another_process_changed_is_guarded_again",),
+    ),
+    Mutant(
+        "too old on arrival",
+        (("load/loader.py", "        young = without_old(part, rows_from)", "        young = part"),),
+        (
+            f"{_RETAINING}::test_nothing_brings_rows_back[3]",
+            f"{_RETAINING}::test_nothing_brings_rows_back[300]",
+            f"{_RETAINING}::test_a_late_queue_file_is_archived_and_entered_and_loads_what_is_young",
+            f"{_RETENTION}::test_a_crash_there_loses_nothing_and_brings_nothing_back[after warehouse.expire 1]",
+        ),
+    ),
+    Mutant(
+        "too old on arrival, of dead letters",
+        (("load/loader.py", "        dead = self._young_letters(prepared.dead)", "        dead = prepared.dead"),),
+        (
+            f"{_RETAINING}::test_letters_that_are_too_old_do_not_return",
+            f"{_RETENTION}::test_a_crash_there_loses_nothing_and_brings_nothing_back[after warehouse.expire 1]",
+        ),
+    ),
+    Mutant(
+        "too old on arrival, of mirrored tables",
+        (("load/loader.py", "            return with_old_deleted(part, rows_from)", "            return part"),),
+        (f"{_RETAINING}::test_rows_of_a_mirrored_table_go_where_it_is_named_and_older_versions_stay_away",),
+    ),
+    Mutant(
+        "archive outlives rows",
+        (("load/retention.py", "max(kept.archive, *rows))", "kept.archive)"),),
+        (
+            f"{_EXPIRE}::test_the_archive_of_rows_that_stay_stays",
+            "tests/config/test_config_retention.py::test_the_archive_of_events_is_never_shorter_than_their_rows",
+        ),
+    ),
+    Mutant(
+        "expiring loaded files only",
+        (
+            (
+                "load/expire.py",
+                "old = [entry for entry in entries if entry.name in loaded]",
+                "old = entries or loaded",
+            ),
+        ),
+        (f"{_EXPIRE}::test_what_is_not_loaded_stays",),
+    ),
+    Mutant(
+        "newest kept",
+        (("load/expire.py", "keeps_newest=bool(shape.key) or shape.version == 0", "keeps_newest=False"),),
+        (
+            f"{_EXPIRE}::test_the_newest_version_of_each_key_stays_deletions_too",
+            f"{_RETAINING}::test_a_mirrored_table_is_rebuilt_equal_after_its_archive_has_expired",
+            f"{_RETENTION}::test_a_crash_there_loses_nothing_and_brings_nothing_back[after warehouse.expire 1]",
+        ),
+    ),
+    Mutant(
+        "newest deletions kept",
+        (("load/newest.py", 'record.op != "insert"', 'record.op == "upsert"'),),
+        (
+            f"{_EXPIRE}::test_the_newest_version_of_each_key_stays_deletions_too",
+            f"{_RETAINING}::test_a_mirrored_table_is_rebuilt_equal_after_its_archive_has_expired",
+        ),
+    ),
+    Mutant(
+        "keeping before removing",
+        (
+            (
+                "load/expire.py",
+                "            try:\n                written",
+                "            _remove(self.archive, names[1:], now)\n            try:\n                written",
+            ),
+        ),
+        (
+            f"{_EXPIRE}::test_a_crash_after_any_step_loses_nothing_and_the_next_run_does_the_rest",
+            f"{_EXPIRE}::test_new_files_come_first_and_deleting_last",
+        ),
+    ),
+    Mutant(
+        "an entry of a file that is there stays",
+        (("load/expire.py", "gone = [name for name in names if name not in there]", "gone = names or there"),),
+        (f"{_EXPIRE}::test_an_entry_of_a_file_that_is_there_is_never_forgotten",),
+    ),
+    Mutant(
+        "tombstones of rows that went",
+        (
+            (
+                "warehouses/duckdb_expire.py",
+                'SELECT {text(shape.table)}, _key, _version, _id FROM gone")',
+                'SELECT {text(shape.table)}, _key, _version, _id FROM gone WHERE false")',
+            ),
+        ),
+        (f"{_CONFORMANCE}::TestDuckDB::test_a_keyed_row_leaves_its_tombstone",),
     ),
     Mutant(
         "tombstone, in PostgreSQL",

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from catchment.archives import Archive
 from catchment.archives.disk import DiskArchive
 from catchment.load.config import LoadConfig
 from catchment.load.in_flight import InFlight
 from catchment.load.loader import Loader, Wanted
+from catchment.load.retention import RetentionConfig
 from catchment.load.round import Part, Round
 from catchment.load.sweep import Sweep
 from catchment.pack import build
@@ -29,11 +31,18 @@ UNLIMITED = LoadConfig(min_rejected=10**9, max_tables=10**9, max_new_tables_per_
 class Rig:
     """`send` messages, `archive` them as a round, `load` what it made; or `sweep`."""
 
-    def __init__(self, folder: Path, config: LoadConfig | None = None, wanted: Wanted | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: LoadConfig | None = None,
+        wanted: Wanted | None = None,
+        retention: RetentionConfig | None = None,
+        archive: Archive | None = None,
+    ) -> None:
         self.folder = folder
-        self.archive = DiskArchive(DiskArchive.Config(), folder)
+        self.archive: Archive = archive or DiskArchive(DiskArchive.Config(), folder)
         self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
-        self.loader = Loader.of(self.warehouse, self.archive, config or UNLIMITED, wanted)
+        self.loader = Loader.of(self.warehouse, self.archive, config or UNLIMITED, wanted, retention)
         self.halts = self.loader.halts
         self.sweep = Sweep(self.loader, self.archive, InFlight())
         self._serial = itertools.count()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from tests.model.loading import load, settle
 from tests.model.parts import EARLY_KEPT, File, Process, Record, Table, World
 from tests.model.publishing import publish
+
+Step = Generator[None, None, bool]
 
 
 def rewriter(world: World, me: str) -> Process:
@@ -39,6 +43,91 @@ def rewriter(world: World, me: str) -> Process:
     for name in old:
         yield
         world.remove(name)
+
+
+def expirer(world: World, me: str) -> Process:
+    """Retention: rows and dead letters that are too old go a few at a time, and then archive files do."""
+    yield from _expire_rows(world, me)
+    for table in ("events", "dead_letters", "mirror"):
+        yield from _expire_files(world, me, table)
+
+
+def _expire_rows(world: World, me: str) -> Process:
+    while not world.down:
+        while world.locks.setdefault("events", me) != me:
+            yield
+        warehouse, before = world.warehouse, world.rows_from
+        old_rows = [row for row in warehouse.rows if row.received_at < before][:2]
+        old_letters = [letter for letter in warehouse.dead if letter.received_at < before][:2]
+        warehouse.rows = [row for row in warehouse.rows if row not in old_rows]
+        warehouse.dead = [letter for letter in warehouse.dead if letter not in old_letters]
+        world.unlock(me)
+        if not old_rows and not old_letters:
+            return
+        world.say(me, "removes rows", [x.id for x in old_rows], "dead letters", [x.id for x in old_letters])
+        yield
+
+
+def _expire_files(world: World, me: str, table: Table) -> Process:
+    checked = "expiring loaded files only" in world.on
+    before = world.archive_from
+    found = sorted(
+        name
+        for name, file in world.archive.items()
+        if not file.incoming and file.of(table) and (world.loaded(name) or not checked)
+    )
+    due = [x for x in found if not world.archive[x].newest and _latest(world.archive[x]) < before]
+    old = due + [x for x in found if world.archive[x].newest and world.rng.random() < 0.5]
+    if not due or world.down:
+        return
+    steps = [_keep_newest, _remove_files]
+    if "keeping before removing" not in world.on:
+        steps.reverse()
+    records = [record for name in old for record in world.archive[name].records]
+    for step in steps:
+        if not (yield from step(world, me, table, old, records)):
+            return
+
+
+def _latest(file: File) -> int:
+    return max(record.received_at for record in file.records)
+
+
+def _keep_newest(
+    world: World, me: str, table: Table, old: list[str], records: list[Record]
+) -> Generator[None, None, bool]:
+    """Whether the old files may go."""
+    best: dict[str, Record] = {}
+    for record in records:
+        if table == "mirror" and (record.version, record.id) > _rank(best.get(record.key)):
+            best[record.key] = record
+    kept = tuple(x for x in best.values() if x.op != "delete" or "newest deletions kept" in world.on)
+    if not kept or "newest kept" not in world.on:
+        return True
+    name = f"mirror/newest/{'+'.join(old)}"
+    yield
+    world.put(name, File(kept, incoming=False, newest=True))
+    world.say(me, "keeps the newest of", old, [x.id for x in kept])
+    yield
+    checked = "expiring loaded files only" in world.on
+    if world.down or (checked and not all((x, table) in world.warehouse.ledger for x in old)):
+        return False
+    world.warehouse.ledger.add((name, table))
+    return True
+
+
+def _rank(record: Record | None) -> tuple[int, str]:
+    return (record.version, record.id) if record else (0, "")
+
+
+def _remove_files(
+    world: World, me: str, table: Table, old: list[str], records: list[Record]
+) -> Generator[None, None, bool]:
+    for name in old:
+        yield
+        world.remove(name)
+        world.say(me, "removes", name, "from the archive")
+    return True
 
 
 def forget(world: World) -> None:

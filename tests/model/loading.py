@@ -103,6 +103,8 @@ def load(
             world.say(me, "does not find", name, "any more")
             return
         records = world.archive[name].of(table)
+    if "too old on arrival" in on and table in {"events", "dead_letters"}:
+        records = tuple(record for record in records if record.received_at >= world.rows_from)
     batch: Batch = (name, table)
     planned_on = world.warehouse.text.get(table, False)
     plan = _guard(world, table, records)

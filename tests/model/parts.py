@@ -18,6 +18,11 @@ CLIENT_GIVES_UP = WINDOW - 2 * 1440
 """A client retries less long than the window, by more than any collector's clock is wrong."""
 EARLY_KEPT = 2 * WINDOW
 """As the model reads the clock in the transaction; whoever reads it up to a window sooner keeps them one more."""
+ROWS_KEPT = 2 * WINDOW
+"""In worlds with retention: rows and dead letters that were received longer ago go."""
+ARCHIVE_KEPT = ROWS_KEPT + 1440
+TOO_SHORT = ROWS_KEPT - 4 * 1440
+"""For the archive, where nothing keeps it from going before its rows."""
 LATE = 60
 """A record whose not_before lies further back is archived apart."""
 
@@ -77,6 +82,8 @@ class File:
 
     records: tuple[Record, ...]
     incoming: bool = True
+    newest: bool = False
+    """What expiry kept of a mirrored table."""
 
     def of(self, table: str) -> tuple[Record, ...]:
         """Its batch of one table."""
@@ -131,6 +138,13 @@ class Truth:
     """Dead letters whose correction the archive has."""
     shown: set[Ident] = field(default_factory=set)
     """Dead letters that a user has seen settled."""
+    received: dict[str, list[int]] = field(default_factory=dict)
+    """Origin → when each of its copies was received."""
+
+    def made_durable(self, record: Record) -> None:
+        """One more copy of it is."""
+        self.durable.setdefault(record.origin, record)
+        self.received.setdefault(record.origin, []).append(record.received_at)
 
 
 class World:
@@ -141,6 +155,7 @@ class World:
         self.on = frozenset(on)
         self.now = START
         self.trace: list[str] = []
+        self.retains = seed % 4 > 1
         self.file_per_table = self.rng.random() < 0.5
         self.clocks = [0, self.rng.choice([-2, 2]), 2 if "good clocks" in self.on else self.rng.choice([0, -30])]
         self.queues: list[list[Message]] = [[] for _ in self.clocks]
@@ -187,6 +202,16 @@ class World:
     def loaded(self, name: str) -> bool:
         """Whether the ledger has every batch of the file."""
         return all(batch in self.warehouse.ledger for batch in self.batches([name]))
+
+    @property
+    def rows_from(self) -> int:
+        """Rows and dead letters received before that are to go, but for those of mirrors and corrections."""
+        return self.now - ROWS_KEPT if self.retains else 0
+
+    @property
+    def archive_from(self) -> int:
+        """Archive files of which nothing was received since then are to go."""
+        return self.now - (ARCHIVE_KEPT if "archive outlives rows" in self.on else TOO_SHORT) if self.retains else 0
 
     def unlock(self, who: str) -> None:
         """Locks end with their transaction or its process."""

@@ -33,6 +33,13 @@ PROTECTIONS = {
     "checked entry": "that is checked again in the transaction that enters the new name: the warehouse may have "
     "been put back meanwhile",
     "listing again": "a walk of the archive lists again until it meets no new name",
+    # Retention.
+    "too old on arrival": "a record as old as rows that retention removes is not loaded, wherever it comes from",
+    "archive outlives rows": "no file of the archive goes before the rows that came from it",
+    "expiring loaded files only": "only files that the ledger has in full are removed",
+    "newest kept": "of a mirrored table's files that go, each key's newest version stays in the archive",
+    "newest deletions kept": "also where that is a deletion: an older version may yet come",
+    "keeping before removing": "what stays is in the archive before anything is removed",
     # Corrections.
     "publishing before correcting": "a mended record is durable in the queue before its letter counts as retried",
     "correcting before settling": "a correction is in the archive before the warehouse shows its effect",

@@ -74,7 +74,7 @@ def send(world: World, event: Event) -> None:
 def publish(world: World, at: int, record: Record) -> None:
     """A pack of one stamped record, durable."""
     world.queues[at].append(Message(world.name("m"), world.now, (record,)))
-    world.truth.durable.setdefault(record.origin, record)
+    world.truth.made_durable(record)
     keyed = f", key {record.key} version {record.version}" if record.op != "insert" else ""
     times = f"received_at {_shown(record.received_at)}, not_before {_shown(record.not_before)}"
     world.say(f"{record.id} {record.op} durable: {times}{keyed}{', bad' if record.bad else ''}")
@@ -117,7 +117,7 @@ def _publish_plain(world: World, event: Event, at: int) -> None:
     message = Message(world.name("m"), world.now, tuple(lines))
     world.queues[at].append(message)
     for ordinal, plain in enumerate(lines):
-        world.truth.durable.setdefault(plain.origin, stamp(world, message, ordinal, plain))
+        world.truth.made_durable(stamp(world, message, ordinal, plain))
     world.say("plain message", message.identity, "durable:", [plain.origin for plain in lines])
 
 

@@ -126,6 +126,8 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     assert remote.ledger(["incoming/1", "x"]) == {"incoming/1": frozenset({"a.b"})}
     remote.forget(["incoming/1"])
     assert remote.ledger(["incoming/1"]) == {}
+    assert remote.expire("a.b", moment, 3, about="c.d") == 3
+    assert tiny.expired == [("a.b", moment, 3, "c.d")]
     assert remote.versions(["a.b"]) == {"a.b": "v1"}
     remote.halt("a.b", "too much")
     assert list(remote.halts()) == tiny.halted

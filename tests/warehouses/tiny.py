@@ -36,6 +36,7 @@ class TinyWarehouse:
         self.halted: list[Halt] = []
         self.backups: list[Path] = []
         self.tidied = 0
+        self.expired: list[tuple[str, datetime, int, str | None]] = []
         self.views: list[LatestView] = []
         self.past_ledger = False
         self.gathered: list[tuple[Fill, Sequence[str], Sequence[Rows]]] = []
@@ -84,6 +85,10 @@ class TinyWarehouse:
 
     def forget(self, names: Sequence[str]) -> None:
         self.entries = [entry for entry in self.entries if entry.name not in names]
+
+    def expire(self, table: str, before: datetime, limit: int, *, about: str | None = None) -> int:
+        self.expired.append((table, before, limit, about))
+        return limit
 
     def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
         return dict.fromkeys(tables, "v1")

@@ -1,8 +1,9 @@
-"""`catchment archive`: what the archive holds, and whether it is whole."""
+"""`catchment archive`: what the archive holds, whether it is whole, and what is too old."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 
 import click
 import msgspec
@@ -15,6 +16,8 @@ from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.errors import UsageError
 from catchment.load.audit import Audit, audit
+from catchment.load.retaining import Retaining, summed
+from catchment.load.retention import Retention
 from catchment.warehouses import Warehouse
 
 _SHOWN = 20
@@ -23,7 +26,7 @@ _SHOWN = 20
 
 @click.group()
 def archive() -> None:
-    """See what the archive holds, and check that it is whole."""
+    """See and check the archive's files, and remove old ones."""
 
 
 @archive.command()
@@ -75,6 +78,33 @@ def verify(project: Project, prefix: str, is_json: bool) -> int:
     else:
         _say(found)
     return ExitCode.DONE if found.is_well else ExitCode.NOT_WELL
+
+
+@archive.command()
+@with_project
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object a table.")
+def expire(project: Project, dry_run: bool, is_json: bool) -> None:
+    """Remove what [retention] keeps no longer.
+
+    Archive files, rows and dead letters, as the loader does each hour by itself. Files that are not loaded yet stay,
+    and of a mirrored table the newest version of each key. Safe to stop and to repeat, beside anything else.
+    """
+    opened = project.archive.open()
+    with warehouse_of(project) as warehouse:
+        retaining = Retaining(opened, warehouse, Retention(project.retention), project.load)
+        now = datetime.now(UTC)
+        found = summed(retaining.look(now) if dry_run else retaining.run(now))
+    for each in found:
+        if is_json:
+            click.echo(msgspec.json.encode(each).decode())
+        else:
+            numbers = f"{each.rows:>13,} rows  {each.dead_letters:>9,} dead letters  {each.files:>9,} files"
+            click.echo(visible(f"{numbers}  {_megabytes(each.bytes):>12}  {each.table}"))
+    if retaining.retention.keeps_everything:
+        click.echo("[retention] keeps everything", err=True)
+    elif not found:
+        click.echo("nothing is too old", err=True)
 
 
 def _check(prefix: str) -> None:

@@ -74,4 +74,5 @@ class WarehouseProcess:
             closing.callback(lambda: server.stop(drain_s=min(10.0, stop.remaining_s)))
         queue = closing.enter_context(contextlib.closing(self._project.queue.open()))
         archive = self._project.archive.open()
-        return LoadService(queue, archive, warehouse, self._project.load, wanted_of(self._project))
+        project = self._project
+        return LoadService(queue, archive, warehouse, project.load, wanted_of(project), project.retention)

@@ -56,7 +56,7 @@ def replay(
     """Load what TABLE lacks from the archive: rows, or values.
 
     Safe to repeat and to stop: what is there already is not added twice, no value is overwritten, and what was
-    deleted stays so.
+    deleted stays so, by [retention] too.
     """
     check_table_name(table)
     span = (moment(since), moment(until))
@@ -64,7 +64,9 @@ def replay(
         raise UsageError("--until is not later than --since", "the earlier time with --since")
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
-        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False, lets_out=True)
+        loader = Loader.of(
+            warehouse, archive, project.load, wanted_of(project), project.retention, paced=False, lets_out=True
+        )
         if dry_run:
             if columns:
                 FillColumns(loader, table, columns).check()

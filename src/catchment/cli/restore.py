@@ -38,7 +38,7 @@ def restore(project: Project, from_archive: bool, is_json: bool) -> None:
             raise
         raise UsageError(error.message, "stop `catchment up` first: it restores by itself as it runs") from None
     with contextlib.closing(warehouse):
-        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), paced=False)
+        loader = Loader.of(warehouse, archive, project.load, wanted_of(project), project.retention, paced=False)
         sweep = Sweep(loader, archive, InFlight())
         batches = sweep.everything(Stop())
         warehouse.tidy(early_before=datetime.now(UTC) - EARLY_WINDOWS * project.load.dedupe_window)

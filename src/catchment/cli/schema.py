@@ -13,10 +13,10 @@ from catchment.cli.exits import ExitCode
 from catchment.cli.parts import check_table_name, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible
-from catchment.cli.tables import rows_of
 from catchment.config import Project
 from catchment.config.schema import project_schema
 from catchment.errors import UsageError
+from catchment.load.tables import rows_of
 from catchment.record import json_schema
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from catchment.cli.tables import table_names
 from catchment.errors import UsageError
+from catchment.load.tables import table_names
 from catchment.warehouses import Warehouse
 from catchment.warehouses.shape import Column, ColumnType
 

@@ -16,9 +16,9 @@ from catchment.cli.exits import ExitCode
 from catchment.cli.parts import unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible
-from catchment.cli.tables import rows_of, table_names
 from catchment.config import Project
 from catchment.errors import CatchmentError
+from catchment.load.tables import rows_of, table_names
 from catchment.queues import QueueStats
 from catchment.warehouses import Halt, Warehouse
 

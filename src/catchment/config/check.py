@@ -67,6 +67,14 @@ def is_size(name: str, kind: Any) -> bool:
     return kind is int and name.endswith("_bytes")
 
 
+FOREVER_WORD = "forever"
+
+
+def may_be_forever(metas: tuple[msgspec.Meta, ...]) -> bool:
+    """Whether a duration may be without end: `timedelta.max`, written "forever"."""
+    return any((meta.extra or {}).get("forever", False) for meta in metas)
+
+
 def shown(value: Any) -> str:
     """A value in an error's words: never a secret's."""
     if isinstance(value, Secret):
@@ -116,6 +124,8 @@ def read_value(value: Any, name: str, annotation: Any, path: KeyPath, note: Note
     if value is BAD:
         return BAD
     kind, metas = plain_type(annotation)
+    if value == FOREVER_WORD and may_be_forever(metas):
+        return timedelta.max
     read = _read_plain(value, name, annotation, kind, path, note)
     if read is BAD:
         return BAD

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from catchment import registry
-from catchment.config.check import is_size, is_struct, plain_type
+from catchment.config.check import FOREVER_WORD, is_size, is_struct, may_be_forever, plain_type
 from catchment.config.sections import ADAPTER_SECTIONS, SECTION_ORDER, SECTIONS
 from catchment.config.units import duration_text, size_text
 
@@ -76,7 +76,10 @@ def settings_of(kind: type[msgspec.Struct], within: str = "") -> Iterator[Settin
 
 def type_words(name: str, plain: Any, metas: tuple[msgspec.Meta, ...] = ()) -> str:
     """What a setting may be, in words, with its bounds."""
-    return ", ".join([_kind_words(name, plain), *_bounds(name, metas)])
+    words = _kind_words(name, plain)
+    if may_be_forever(metas):
+        words = f'{words} or "{FOREVER_WORD}"'
+    return ", ".join([words, *_bounds(name, metas)])
 
 
 def _kind_words(name: str, plain: Any) -> str:
@@ -125,6 +128,8 @@ def toml(value: Any) -> str:
             return repr(value)
         case str():
             return json.dumps(value, ensure_ascii=False)
+        case timedelta() if value == timedelta.max:
+            return f'"{FOREVER_WORD}"'
         case timedelta():
             return f'"{duration_text(value)}"'
         case list() | tuple():

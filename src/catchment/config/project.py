@@ -13,6 +13,7 @@ from catchment.collect.config import CollectConfig
 from catchment.config.sections import MetricsConfig
 from catchment.errors import UsageError
 from catchment.load.config import LoadConfig
+from catchment.load.retention import RetentionConfig
 from catchment.queues import Queue
 from catchment.serve.config import ServeConfig
 from catchment.state import State
@@ -56,6 +57,7 @@ class Project:
     warehouse: Part[Warehouse]
     state: Part[State]
     load: LoadConfig
+    retention: RetentionConfig
     collect: CollectConfig
     serve: ServeConfig
     metrics: MetricsConfig

@@ -89,6 +89,7 @@ class _Reading:
         settings: dict[str, Any] = {
             name: read_struct(sections.get(name, {}), kind, (name,), self._note) for name, kind in SECTIONS.items()
         }
+        self._check_retention(settings["retention"], settings["load"])
         about = settings.pop("project")
         if self.mistakes or BAD in (about, *settings.values(), *parts.values()):
             return None
@@ -100,6 +101,12 @@ class _Reading:
             **parts,
             **settings,
         )
+
+    def _check_retention(self, retention: Any, load: Any) -> None:
+        """Settings that are right by themselves and cannot hold together."""
+        if BAD not in (retention, load):
+            for path, message, hint in retention.contradictions(load.dedupe_window):
+                self._note(path, message, hint)
 
     def _note(self, path: KeyPath, message: str, hint: str = "") -> None:
         there = self._written_at(path)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from catchment import registry
-from catchment.config.check import is_size, is_struct, plain_type
+from catchment.config.check import FOREVER_WORD, is_size, is_struct, may_be_forever, plain_type
 from catchment.config.describe import summary
 from catchment.config.sections import ADAPTER_SECTIONS, SECTION_ORDER, SECTIONS
 from catchment.config.units import DURATION_PATTERN, SIZE_PATTERN
@@ -92,7 +92,8 @@ def _plain(name: str, plain: Any, metas: tuple[msgspec.Meta, ...], is_partial: b
     if get_origin(plain) is list:
         return {"type": "array", "items": _value(name, get_args(plain)[0], None, is_partial)}
     if plain is timedelta:
-        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, _VARIABLE]}
+        forever = [{"const": FOREVER_WORD}] if may_be_forever(metas) else []
+        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, *forever, _VARIABLE]}
     if get_origin(plain) is Literal:
         return {"anyOf": [{"enum": list(get_args(plain))}, _VARIABLE]}
     schema = _scalar(plain, metas)

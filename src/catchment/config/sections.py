@@ -12,6 +12,7 @@ from msgspec import Meta
 from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
+from catchment.load.retention import RetentionConfig
 from catchment.serve.config import ServeConfig
 
 MAX_PROJECT_NAME = 100
@@ -61,6 +62,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
     "load": LoadConfig,
+    "retention": RetentionConfig,
     "collect": CollectConfig,
     "serve": ServeConfig,
     "metrics": MetricsConfig,
@@ -75,7 +77,9 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
-SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "serve", "metrics")
+SECTION_ORDER = (
+    "project", "queue", "archive", "warehouse", "state", "load", "retention", "collect", "serve", "metrics",
+)  # fmt: skip
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "listen": (),

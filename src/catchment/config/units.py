@@ -6,7 +6,9 @@ import re
 from datetime import timedelta
 
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([kKMGT]i?)?B\s*$"
-DURATION_PATTERN = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|seconds?|sec|minutes?|min|hours?|days?|weeks?|milliseconds?)\s*$"
+DURATION_PATTERN = (
+    r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|seconds?|sec|minutes?|min|hours?|days?|weeks?|years?|milliseconds?)\s*$"
+)
 
 _SIZES: dict[str, int] = {
     "B": 1,
@@ -17,6 +19,7 @@ _SIZES: dict[str, int] = {
 _DURATIONS_S = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION_WORDS_S = {
     "millisecond": 0.001, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800,
+    "year": 31_536_000,
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*(?P<number>\d+(?:_\d+)*(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)\s*\Z")
 
@@ -56,6 +59,6 @@ def duration_text(duration: timedelta) -> str:
     total_ms = round(duration / timedelta(milliseconds=1))
     for word, scale_s in sorted(_DURATION_WORDS_S.items(), key=lambda item: -item[1]):
         count, rest = divmod(total_ms, round(scale_s * 1000))
-        if count and not rest and word != "week":
+        if count and not rest and word not in {"week", "year"}:
             return f"{count} {word}" if count == 1 else f"{count} {word}s"
     return "0 seconds"

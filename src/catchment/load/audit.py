@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -47,7 +48,8 @@ def audit(
     told: Callable[[Audit], object] = lambda found: None,
 ) -> Audit:
     """Read every file whose name begins with `prefix`. `loaded` are the files that the ledger names, as of before the
-    call; `told` hears how far it is, after each file. Files that are rewritten meanwhile are no fault."""
+    call; `told` hears how far it is, after each file. Files that are rewritten meanwhile are no fault, nor are those
+    that retention has removed."""
     lacking = {name for name in loaded if name.startswith(prefix)}
     found = Audit()
     names: list[str] = []
@@ -72,15 +74,16 @@ def audit(
     if lacking:
         lacking -= _removed(archive)
         lacking -= {entry.name for entry in archive.list(prefix)}
+        lacking &= set(ledger.ledger(sorted(lacking)))  # what it has forgotten meanwhile was removed
     found.missing = sorted(lacking)
     return found
 
 
 def _removed(archive: Archive) -> set[str]:
-    """The files that rewriting has removed, and that the ledger has not forgotten yet."""
+    """The files that rewriting and retention have removed, and that the ledger has not forgotten yet."""
     names: set[str] = set()
     for entry in archive.list(files.REMOVED):
-        if files.removed_at(entry.name) is not None:
-            with archive.open(entry.name) as file:
+        if files.removed_at(entry.name) or files.expired_at(entry.name):
+            with contextlib.suppress(FileNotFoundError), archive.open(entry.name) as file:
                 names |= set(file.read().decode().split("\n"))
     return names

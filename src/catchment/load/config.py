@@ -18,12 +18,12 @@ Contract = Literal["evolve", "freeze", "reject"]
 _MINUTE = timedelta(minutes=1)
 
 
-_EVERY_TABLE = ".*"
+EVERY_TABLE = ".*"
 """How the name of a schema's settings ends."""
 
 
 def _check_tables(name: str) -> None:
-    check_table_setting(f"{name.removesuffix(_EVERY_TABLE)}.any" if name.endswith(_EVERY_TABLE) else name)
+    check_table_setting(f"{name.removesuffix(EVERY_TABLE)}.any" if name.endswith(EVERY_TABLE) else name)
 
 
 def _check_column_name(name: str) -> None:
@@ -169,7 +169,7 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def says_of(self, table: str) -> list[TableLoadConfig]:
         """What is said of one table alone, the more general first: of its schema, of itself."""
-        names = (table.partition(".")[0] + _EVERY_TABLE, table)
+        names = (table.partition(".")[0] + EVERY_TABLE, table)
         return [self.tables[name] for name in names if name in self.tables]
 
     def for_table(self, table: str) -> TableSettings:

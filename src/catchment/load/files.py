@@ -3,7 +3,9 @@
     incoming/20261123T100000.123456Z-3f9a0c51d2e4.7.ndjson.zst               a round's file of 7 tables
     incoming/20261123T100000.123456Z-3f9a0c51d2e4.1.late.ndjson.zst          late rows of one table
     table=website.signup/date=2026-11-23/hour=10/<hash>.1.ndjson.zst         rewritten: one table and hour
+    table=shop.customer/newest/<hash>.1.ndjson.zst                           of a mirrored table, what retention kept
     removed/20261123T120000.000000Z-<hash>.names                             what rewriting has removed
+    removed/20261123T120000.000000Z-<hash>.expired                           what retention has removed, of one table
 
 The number is that of the file's batches (one a table): whether the ledger has all of them can be told without
 opening it. A rewritten file is named by a hash of the files whose records it holds, and its first pack's
@@ -29,7 +31,9 @@ _INCOMING = re.compile(rf"{INCOMING}{_MOMENT}-([0-9a-f]{{12}})\.([1-9]\d*)(\.lat
 _REWRITTEN = re.compile(
     r"table=([a-z0-9_]+\.[a-z0-9_]+)/date=(\d{4}-\d\d-\d\d)/hour=(\d\d)/([0-9a-f]{32})\.1(\.late)?\.ndjson\.zst"
 )
+_NEWEST = re.compile(r"table=([a-z0-9_]+\.[a-z0-9_]+)/newest/([0-9a-f]{32})\.1\.ndjson\.zst")
 _REMOVED = re.compile(rf"{REMOVED}{_MOMENT}-([0-9a-f]{{32}})\.names")
+_EXPIRED = re.compile(rf"{REMOVED}{_MOMENT}-([0-9a-f]{{32}})\.expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,21 @@ class Rewritten:
         return f"{folder(self.table, self.hour)}{self.digest}.1{late}.ndjson.zst"
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest versions of keys of a mirrored table, out of files that its retention has removed."""
+
+    table: str
+    digest: str
+    late: bool = False
+    batches: int = 1
+
+    @property
+    def name(self) -> str:
+        """Beside the folders of dates: it holds records of many."""
+        return f"table={self.table}/newest/{self.digest}.1.ndjson.zst"
+
+
 def new_incoming(archived_at: datetime, batches: int, *, late: bool = False) -> Incoming:
     """A name nobody has: for a file of as many tables as `batches`."""
     return Incoming(archived_at, secrets.token_hex(6), batches, late)
@@ -75,12 +94,17 @@ def rewritten(table: str, hour: datetime, old: Iterable[str], *, late: bool = Fa
     return Rewritten(table, hour, _digest(old), late)
 
 
+def newest(table: str, old: Iterable[str], part: int, parts: int) -> Newest:
+    """The name for a part of what is kept of these files; their order does not matter."""
+    return Newest(table, _digest([*old, f"part {part} of {parts}"]))
+
+
 def folder(table: str, hour: datetime) -> str:
     """Where the rewritten files of a table and hour lie, with the slash at its end."""
     return f"table={table}/date={hour:%Y-%m-%d}/hour={hour:%H}/"
 
 
-def parse(name: str) -> Incoming | Rewritten | None:
+def parse(name: str) -> Incoming | Rewritten | Newest | None:
     """What a name says; None for a file that holds no records, or is none of ours."""
     try:
         if found := _INCOMING.fullmatch(name):
@@ -88,6 +112,8 @@ def parse(name: str) -> Incoming | Rewritten | None:
         if found := _REWRITTEN.fullmatch(name):
             hour = datetime.strptime(f"{found[2]}T{found[3]}+0000", "%Y-%m-%dT%H%z")
             return Rewritten(found[1], hour.astimezone(UTC), found[4], bool(found[5]))
+        if found := _NEWEST.fullmatch(name):
+            return Newest(found[1], found[2])
     except ValueError:
         return None  # digits that are no time
     return None
@@ -106,6 +132,8 @@ def begins(name: str) -> datetime:
             return archived_at
         case Rewritten(hour=hour):
             return hour
+        case Newest():
+            return datetime.min.replace(tzinfo=UTC)
     return datetime.max.replace(tzinfo=UTC)
 
 
@@ -128,6 +156,20 @@ def removed(at: datetime, old: Iterable[str]) -> str:
 def removed_at(name: str) -> datetime | None:
     """When a list of removed files was written; None for any other name."""
     found = _REMOVED.fullmatch(name)
+    try:
+        return _parse_moment(found[1]) if found else None
+    except ValueError:
+        return None
+
+
+def expired(at: datetime, old: Iterable[str]) -> str:
+    """The name for a list of files that retention is about to remove."""
+    return f"{REMOVED}{_moment(at)}-{_digest(old)}.expired"
+
+
+def expired_at(name: str) -> datetime | None:
+    """When a list of files was written that retention removed; None for any other name."""
+    found = _EXPIRED.fullmatch(name)
     try:
         return _parse_moment(found[1]) if found else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is done beside the rounds, by one thread: sweep, late rows, checkpoints, rewriting, gauges.
+"""What is done beside the rounds, by one thread: sweep, late rows, checkpoints, rewriting, retention, gauges.
 
 Each chore has its own time. One that fails is tried again sooner, at growing distances, and holds up no other.
 """
@@ -18,6 +18,7 @@ from catchment.load.config import LoadConfig
 from catchment.load.in_flight import InFlight
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
+from catchment.load.retaining import Retaining
 from catchment.load.rewrite import forget, rewrite
 from catchment.load.sweep import Sweep
 from catchment.load.vanished import Vanishing
@@ -32,6 +33,7 @@ TICK_S = 1.0
 SWEEP_EVERY_S = 60.0
 VANISHED_EVERY_S = 1800.0
 EVERYTHING_EVERY_S = 3600.0
+RETAIN_EVERY_S = 3600.0
 EARLY_WINDOWS = 3
 """So many dedupe windows rows of fast clocks stay in `early`; batches older than one are searched wide."""
 
@@ -86,6 +88,7 @@ class Housekeeping:
         self._attempt = attempt
         self._sweep = Sweep(loader, archive, in_flight)
         self._vanishing = Vanishing(warehouse, loader.changes)
+        self._retaining = Retaining(archive, warehouse, loader.retention, config)
         self._wanted = threading.Event()
         self._sweeping = _Chore(SWEEP_EVERY_S, self._sweep_incoming)
         self._chores = [
@@ -93,6 +96,7 @@ class Housekeeping:
             _Chore(TICK_S, self._load_late),
             _Chore(EVERYTHING_EVERY_S, lambda stop: self._attempt(lambda: self._sweep.everything(stop))),
             _Chore(SWEEP_EVERY_S, lambda stop: self._attempt(lambda: self._rewrite(stop))),
+            _Chore(RETAIN_EVERY_S, lambda stop: self._attempt(lambda: self._retain(stop))),
             _Chore(TICK_S, self._measure_queue),
             _Chore(VANISHED_EVERY_S, lambda stop: self._attempt(lambda: self._vanishing.look(stop))),
         ]
@@ -143,6 +147,11 @@ class Housekeeping:
             if stop.draining:
                 return
         forget(self._archive, self._warehouse, now=now)
+
+    def _retain(self, stop: Stop) -> None:
+        for _ in self._retaining.run(datetime.now(UTC)):
+            if stop.draining:
+                return
 
     def _measure_queue(self, stop: Stop) -> bool:
         try:

@@ -20,17 +20,19 @@ from catchment.errors import CannotWiden, CatchmentError, Malformed, Retry, Sche
 from catchment.load.changes import Changes, Tell, say
 from catchment.load.config import LoadConfig
 from catchment.load.contracts import Contracts
-from catchment.load.files import Rewritten, parse
+from catchment.load.files import Incoming, parse
 from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look
 from catchment.load.halts import Halts
 from catchment.load.limits import Limits, Place
 from catchment.load.others import others_of, prepare_others
 from catchment.load.prepare import Prepared, prepare
+from catchment.load.retention import Retention, RetentionConfig
 from catchment.load.round import Held, Part
 from catchment.load.stamped import Origin
+from catchment.load.too_old import with_old_deleted, without_old
 from catchment.load.views import Views
 from catchment.log import get_log
-from catchment.warehouses import Batch, LatestView, LedgerEntry, Loaded, Rows, Warehouse
+from catchment.warehouses import Batch, DeadLetter, LatestView, LedgerEntry, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
 _log = get_log("load")
@@ -80,6 +82,7 @@ class Loader:
     views: Views
     contracts: Contracts
     changes: Changes
+    retention: Retention
     window: timedelta
     """The dedupe window; batches received longer ago are searched a window further back, since `early` does not
     keep what it knows forever."""
@@ -91,6 +94,7 @@ class Loader:
         archive: Archive,
         config: LoadConfig,
         wanted: Wanted | None = None,
+        retention: RetentionConfig | None = None,
         *,
         paced: bool = True,
         lets_out: bool = False,
@@ -107,6 +111,7 @@ class Loader:
             Views(warehouse, wanted.views),
             Contracts(config),
             Changes(warehouse, tell),
+            Retention(retention or RetentionConfig()),
             config.dedupe_window,
         )
 
@@ -158,7 +163,7 @@ class Loader:
         place = self.limits.place(part.table)
         if place is not Place.OWN and _is_keyed(part):
             return Place.OWN
-        if place is Place.WAITS and isinstance(parse(part.name), Rewritten):  # so it was loaded once
+        if place is Place.WAITS and not isinstance(parse(part.name), Incoming):  # so it was loaded once
             place = self.limits.place(part.table, known=True)
         return Place.WAITS if self._others_halted(place, part.table) else place
 
@@ -170,12 +175,27 @@ class Loader:
         for part in parts:
             match self._place(part):
                 case Place.OWN:
-                    found.setdefault((part.table, False), []).append(part)
+                    found.setdefault((part.table, False), []).append(self._young(part, part.table))
                 case Place.OTHERS:
-                    found.setdefault((others_of(part.table.partition(".")[0]), True), []).append(part)
+                    others = others_of(part.table.partition(".")[0])
+                    found.setdefault((others, True), []).append(self._young(part, others))
                 case Place.WAITS:
                     continue
         return [_Share(table, some, is_others) for (table, is_others), some in found.items()]
+
+    def _young(self, part: Part, table: str) -> Part:
+        """The part as `table` takes it, by its retention: it stays a batch, with nothing in it perhaps."""
+        if self.retention.keeps_everything:
+            return part
+        shape = self.warehouse.shape(table)
+        is_keyed = bool(shape.key) if shape.version > 0 else _is_keyed(part)
+        rows_from = self.retention.rows_from(table, datetime.now(UTC), is_keyed=is_keyed)
+        if is_keyed:
+            return with_old_deleted(part, rows_from)
+        young = without_old(part, rows_from)
+        if young.rows < part.rows:
+            metrics.records_too_old.add(part.rows - young.rows, table=part.table)
+        return young
 
     def _each_alone(self, shares: Sequence[_Share], past_ledger: bool) -> list[Loaded]:
         loaded: list[Loaded] = []
@@ -327,6 +347,7 @@ class Loader:
             )
         if prepared.always_null:
             self.memory.learn_null(table, prepared.always_null)
+        dead = self._young_letters(prepared.dead)
         no_room = {each.field for each in prepared.notes if each.kind == "no room"}
         if no_room:
             self.limits.say_full(table, no_room)
@@ -335,7 +356,7 @@ class Loader:
             entries=tuple(_entry(part) for part in share.parts) if share.is_others else (),
             table=table,
             rows=prepared.rows,
-            record_count=len(lines),
+            record_count=len(lines) - (len(prepared.dead) - len(dead)),
             first_received_at=prepared.first_received_at,
             last_received_at=prepared.last_received_at,
             search_from=self._search_from(prepared.search_from, prepared.first_received_at),
@@ -343,9 +364,15 @@ class Loader:
             changes=prepared.changes,
             key=prepared.shape.key,
             early=prepared.early,
-            dead=prepared.dead,
+            dead=dead,
             noted=self.changes.new(table, prepared.notes),
         )
+
+    def _young_letters(self, dead: tuple[DeadLetter, ...]) -> tuple[DeadLetter, ...]:
+        if not dead or self.retention.keeps_everything:
+            return dead
+        now = datetime.now(UTC)
+        return tuple(each for each in dead if each.received_at >= self.retention.letters_from(each.table, now))
 
     def _search_from(self, own: datetime, first_received_at: datetime) -> datetime:
         if first_received_at > datetime.now(UTC) - self.window:
@@ -369,30 +396,35 @@ class Loader:
 def _lines(parts: Sequence[Part]) -> list[Origin]:
     """Every line of the parts with its file and number there, counted within the table."""
     return [
-        Origin(line, part.name, number, part.table)
+        Origin(line, part.name, number, part.table, received_at)
         for part in parts
-        for number, line in enumerate(_texts(part), start=1)
+        for number, (line, received_at) in enumerate(_texts(part), start=1)
     ]
 
 
-def _texts(part: Part) -> Iterator[bytes]:
-    return (line for held in part.held for line in held.pack.plain().split(b"\n") if line)
+def _texts(part: Part) -> Iterator[tuple[bytes, datetime]]:
+    """Each line, with the time of its pack."""
+    for held in part.held:
+        for line in held.pack.plain().split(b"\n"):
+            if line:
+                yield line, held.pack.header.last_received_at
 
 
 def _is_keyed(part: Part) -> bool:
     """Whether it is of a mirrored table, by its first record."""
     try:
-        return bool(_decode_key(next(_texts(part))).key)
+        return bool(_decode_key(next(_texts(part))[0]).key)
     except (StopIteration, *UNREADABLE):
         return False
 
 
 def _entry(part: Part) -> LedgerEntry:
     headers = [held.pack.header for held in part.held]
+    now = datetime.now(UTC)  # of a part whose records were all too old
     return LedgerEntry(
         part.name,
         part.table,
         part.rows,
-        min(header.first_received_at for header in headers),
-        max(header.last_received_at for header in headers),
+        min((header.first_received_at for header in headers), default=now),
+        max((header.last_received_at for header in headers), default=now),
     )

@@ -188,7 +188,7 @@ class Sorting:
                 reason=error.reason,
                 detail=error.detail,
                 origin=f"{origin.file}:{origin.number}",
-                received_at=record.received_at if record else self.now,
+                received_at=record.received_at if record else origin.received_at or self.now,
                 bytes=without(origin.line, self.contract.dropped) if self.contract.dropped else origin.line,
                 source=record.source if record else "",
                 record_id=record.id if record else "",
@@ -249,7 +249,7 @@ def prepared_line(
     if rescued:
         line["rescued"] = rescued
     if shape.key:
-        line |= {"op": record.op, "key": _key(record), "version": record.version}
+        line |= {"op": record.op, "key": key_text(record), "version": record.version}
     return _encode(line)
 
 
@@ -266,8 +266,11 @@ def _check_required(data: Mapping[str, object], columns: Mapping[str, Column], c
             raise Malformed("contract", f"the field {name!r} must have a value that its column takes")
 
 
-def _key(record: Stamped) -> str:
-    """The key's values as canonical JSON text: 1 and 1.0 are one key, whatever columns hold them."""
+def key_text(record: Stamped) -> str:
+    """The key's values as canonical JSON text: 1 and 1.0 are one key, whatever columns hold them.
+
+    Raises `Malformed` where one has none.
+    """
     values: list[object] = []
     for name in record.key:
         text = bytes(record.data.get(name, b"null"))

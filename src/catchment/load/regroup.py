@@ -112,7 +112,7 @@ def pieces(archive: Archive, name: str) -> list[Piece]:
     Raises `Unusable`.
     """
     found: list[Piece] = []
-    with _using(archive, name) as file:
+    with using(archive, name) as file:
         at = 0
         for header in read_headers(file):
             frame_at = file.tell()
@@ -153,7 +153,7 @@ def _contents(archive: Archive, target: Target) -> Iterator[bytes]:
     loose: list[Line] = []
     size = 0
     for name, parts in groupby(target.parts, lambda part: part.file):
-        with _using(archive, name) as file:
+        with using(archive, name) as file:
             for part in parts:
                 pack = _pack_at(file, part.at)
                 if not part.split and pack.header.count >= MERGE_BELOW_RECORDS:
@@ -208,7 +208,8 @@ def covered(archive: Archive, table: str, hour: datetime) -> frozenset[str]:
 
 
 @contextmanager
-def _using(archive: Archive, name: str) -> Iterator[BinaryIO]:
+def using(archive: Archive, name: str) -> Iterator[BinaryIO]:
+    """An archive file, open. What is wrong with it becomes `Unusable`."""
     try:
         with archive.open(name) as file:
             yield file

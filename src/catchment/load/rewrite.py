@@ -23,11 +23,15 @@ from catchment.warehouses import LedgerEntry
 _NAMES_AT_ONCE = 1_000
 
 
-class Ledger(Protocol):
-    """What rewriting needs of a `Warehouse`."""
+class AsksLedger(Protocol):
+    """What it takes to ask whether files are loaded."""
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """Of these files, the tables whose batch is loaded."""
+
+
+class Ledger(AsksLedger, Protocol):
+    """What rewriting needs of a `Warehouse`."""
 
     def enter(self, entries: Sequence[LedgerEntry]) -> None:
         """Count these batches as loaded."""
@@ -106,13 +110,13 @@ def _ready(archive: Archive, ledger: Ledger, before: datetime) -> Iterator[list[
         if hour > before - files.HOUR:
             return
         found = list(group)
-        loaded = _loaded(ledger, [entry.name for entry, _ in found])
+        loaded = in_full(ledger, [entry.name for entry, _ in found])
         for late in (False, True):
             if ready := [entry for entry, file in found if file.late == late and entry.name in loaded]:
                 yield ready
 
 
-def _loaded(ledger: Ledger, names: Sequence[str]) -> set[str]:
+def in_full(ledger: AsksLedger, names: Sequence[str]) -> set[str]:
     """Of these files, those that the ledger has in full."""
     loaded: set[str] = set()
     for start in range(0, len(names), _NAMES_AT_ONCE):
@@ -188,7 +192,7 @@ def _write(archive: Archive, ledger: Ledger, plan: _Plan) -> tuple[str, ...] | N
 
     Raises `Unusable`.
     """
-    if len(_loaded(ledger, plan.old)) < len(plan.old):
+    if len(in_full(ledger, plan.old)) < len(plan.old):
         return None
     names = {target.name: target for target in plan.targets}
     # Before the files: else a sweep that met one would load it all again.

@@ -22,6 +22,7 @@ from catchment.load.keeping import Housekeeping
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader, Wanted
 from catchment.load.pace import Pace
+from catchment.load.retention import RetentionConfig
 from catchment.load.round import Part
 from catchment.log import get_log
 from catchment.queues import Queue
@@ -47,11 +48,12 @@ class LoadService:
         warehouse: Warehouse,
         config: LoadConfig,
         wanted: Wanted | None = None,
+        retention: RetentionConfig | None = None,
     ) -> None:
         self._queue = queue
         self._archive = archive
         self._config = config
-        self._loader = Loader.of(warehouse, archive, config, wanted)
+        self._loader = Loader.of(warehouse, archive, config, wanted, retention)
         self._in_flight = InFlight()
         self._pace = Pace(archive.round_age_s if config.max_age_s is None else config.max_age_s)
         self._late = LateParts(warehouse)

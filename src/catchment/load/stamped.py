@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -36,6 +37,8 @@ class Origin:
     file: str
     number: int
     table: str = ""
+    received_at: datetime | None = None
+    """Of its pack, for a line that cannot say its own."""
 
 
 _decode = msgspec.json.Decoder(Stamped).decode

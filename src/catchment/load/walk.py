@@ -72,7 +72,7 @@ class _Filters:
     def look(self, archive: Archive, name: str) -> Found | None:
         """None where the file has nothing that is wanted, or is gone."""
         match files.parse(name):
-            case files.Incoming():
+            case files.Incoming() | files.Newest():
                 return self._look_inside(archive, name)
             case files.Rewritten(table=table, hour=hour):
                 if self.tables is not None and table not in self.tables:

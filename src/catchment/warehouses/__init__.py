@@ -311,6 +311,13 @@ class Warehouse(Protocol):
     def forget(self, names: Sequence[str]) -> None:
         """Drop the ledger's entries of archive files that are no more."""
 
+    def expire(self, table: str, before: datetime, limit: int, *, about: str | None = None) -> int:
+        """Remove rows of a loaded table that were received before that time, `limit` of them at most, under its lock
+        and in one transaction; how many. Of a keyed table each leaves its tombstone.
+
+        Of `catchment.dead_letters` the letters `about` one table alone, where given; about none in particular: "".
+        """
+
     def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
         """For each table a text that changes whenever its content does."""
 

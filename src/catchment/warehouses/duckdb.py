@@ -34,6 +34,7 @@ from catchment.warehouses import duckdb_fill as filling
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
+from catchment.warehouses.duckdb_expire import expire
 from catchment.warehouses.duckdb_ledger import read_ledger, write_ledger
 from catchment.warehouses.duckdb_load import load_batch
 from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
@@ -296,6 +297,16 @@ class DuckDBWarehouse:
                 cursor.execute(
                     "DELETE FROM catchment.ledger WHERE batch IN (SELECT unnest($1::VARCHAR[]))", [list(names)]
                 )
+
+    def expire(self, table: str, before: datetime, limit: int, *, about: str | None = None) -> int:
+        with self._lock(table):
+            shape = self.shape(table)
+            if shape.version == 0:
+                return 0
+            with self._transaction() as cursor:
+                count = expire(cursor, shape, before, limit, about=about)
+            self._changes[table] += count > 0
+        return count
 
     def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
         return {table: f"{self._boot}-{self._changes[table]}" for table in tables}

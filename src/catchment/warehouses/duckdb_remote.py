@@ -210,6 +210,11 @@ class RemoteDuckDB:
         """As `Warehouse.forget`."""
         self._call("forget", names)
 
+    def expire(self, table: str, before: datetime, limit: int, *, about: str | None = None) -> int:
+        """As `Warehouse.expire`."""
+        count: int = self._call("expire", table, before, limit, about)
+        return count
+
     def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
         """As `Warehouse.versions`."""
         versions: dict[str, str] = self._call("versions", tables)

@@ -90,6 +90,9 @@ CALLS: Mapping[str, Call] = {
     "fill": Call(tuple[Fill], Filled, True, lambda w, a: w.fill(*a)),
     "enter": Call(tuple[list[LedgerEntry]], None, True, lambda w, a: w.enter(*a)),
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
+    "expire": Call(
+        tuple[str, datetime, int, str | None], int, True, lambda w, a: w.expire(a[0], a[1], a[2], about=a[3])
+    ),
     "halt": Call(tuple[str, str], None, True, lambda w, a: w.halt(*a)),
     "resume": Call(tuple[str], None, True, lambda w, a: w.resume(*a)),
     "tidy": Call(tuple[datetime], None, True, lambda w, a: w.tidy(*a)),

@@ -19,6 +19,7 @@ from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_config import PostgresConfig
 from catchment.warehouses.postgres_connections import Connection, Connections
 from catchment.warehouses.postgres_diagnose import diagnose
+from catchment.warehouses.postgres_expire import expire
 from catchment.warehouses.postgres_ledger import read_ledger, write_ledger
 from catchment.warehouses.postgres_load import BatchLoad
 from catchment.warehouses.postgres_query import run_query
@@ -159,6 +160,17 @@ class PostgresWarehouse:
         if names:
             with self._transaction() as connection:
                 connection.execute("DELETE FROM catchment.ledger WHERE batch = ANY (%s)", [list(names)])
+
+    def expire(self, table: str, before: datetime, limit: int, *, about: str | None = None) -> int:
+        with self._transaction() as connection:
+            lock(connection, [table])
+            shape = standing(connection, [table], self._shapes)[table].shape
+            if shape.version == 0:
+                return 0
+            count = expire(connection, shape, before, limit, about=about)
+            if count:
+                connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), [table]])
+        return count
 
     def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
         found = dict(
