@@ -266,6 +266,22 @@ MUTANTS = (
         (f"{_FILL}::test_of_two_values_for_one_row_none_is_taken",),
     ),
     Mutant(
+        "filling nulls alone, in PostgreSQL",
+        (
+            (
+                "warehouses/postgres_fill.py",
+                "{column} = coalesce(t.{column}, s.c{at})",
+                "{column} = coalesce(s.c{at}, t.{column})",
+            ),
+        ),
+        (f"{_POSTGRES}::TestPostgres::test_only_nulls_of_rows_that_are_there_are_filled",),
+    ),
+    Mutant(
+        "filling, of two values none, in PostgreSQL",
+        (("warehouses/postgres_fill.py", " + _settle(connection, fill)", ""),),
+        (f"{_POSTGRES}::TestPostgres::test_of_two_values_for_one_row_none_is_taken_and_the_same_twice_is_one",),
+    ),
+    Mutant(
         "search, in PostgreSQL",
         (
             (

@@ -1,4 +1,4 @@
-"""A loader on a real archive and a real DuckDB file, driven step by step."""
+"""A loader on a real archive and a real warehouse, a DuckDB file unless another is given, driven step by step."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ UNLIMITED = LoadConfig(min_rejected=10**9, max_tables=10**9, max_new_tables_per_
 class Rig:
     """`send` messages, `archive` them as a round, `load` what it made; or `sweep`."""
 
-    def __init__(self, folder: Path, config: LoadConfig | None = None, wanted: Wanted | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: LoadConfig | None = None,
+        wanted: Wanted | None = None,
+        warehouse: Any = None,
+    ) -> None:
         self.folder = folder
         self.archive = DiskArchive(DiskArchive.Config(), folder)
-        self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
+        self.warehouse: DuckDBWarehouse = warehouse or DuckDBWarehouse(
+            DuckDBWarehouse.Config(), folder, readable=[folder / "archive"]
+        )
         self.loader = Loader.of(self.warehouse, self.archive, config or UNLIMITED, wanted)
         self.halts = self.loader.halts
         self.sweep = Sweep(self.loader, self.archive, InFlight())

@@ -9,14 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from catchment.testing.fills import FillConformance
 from catchment.testing.warehouses import WarehouseConformance
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
 
 
-class TestDuckDBFromAfar(WarehouseConformance, FillConformance):
+class TestDuckDBFromAfar(WarehouseConformance):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         (tmp_path / "archive").mkdir(exist_ok=True)

@@ -14,18 +14,15 @@ import msgspec
 import psycopg
 import pytest
 
-from catchment.archives.disk import DiskArchive
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
-from catchment.load.config import LoadConfig
-from catchment.load.fill import fill
-from catchment.load.loader import Loader
 from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
-from catchment.warehouses import Loaded, Rows
+from catchment.warehouses import Fill, Loaded, Rows
 from catchment.warehouses.postgres import PostgresWarehouse
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_load import BatchLoad
+from catchment.warehouses.postgres_sql import FORMAT_VERSION
 from catchment.warehouses.shape import Column, Widen
 from tests.crash.running import until
 from tests.servers.postgres import PostgresServer
@@ -376,12 +373,39 @@ def test_a_schema_of_postgresql_itself_is_refused(warehouse: PostgresWarehouse) 
             warehouse.load([batch([row("1", table=table)], table=table, changes=add())])
 
 
-def test_filling_is_refused_before_anything_is_done(warehouse: PostgresWarehouse, tmp_path: Path) -> None:
-    load(warehouse, [row("1", a=1)], add(a="bigint"))
-    loader = Loader.of(warehouse, DiskArchive(DiskArchive.Config(), tmp_path), LoadConfig())
-    with pytest.raises(UsageError, match="cannot fill columns yet"):
-        fill(loader, loader.archive, TABLE, ["b"])
-    assert len(warehouse.shape(TABLE).columns) == 1
+# ---- filling --------------------------------------------------------------------------
+
+
+def test_what_others_write_while_values_are_put_in_place_is_not_overwritten(warehouse: PostgresWarehouse) -> None:
+    """And readers see the table as it was."""
+    load(warehouse, [row(str(at)) for at in range(3)], add(n="bigint"))
+    fill = Fill(TABLE, warehouse.shape(TABLE).columns)
+    warehouse.stage(fill, ["a"], [Rows(b"".join(row(str(at), n=at) for at in range(3)), 3)])
+    with psycopg_of(warehouse) as somebody:
+        somebody.execute(f"UPDATE {TABLE} SET n = 7 WHERE _id = '1'")
+        filling = threading.Thread(target=warehouse.fill, args=[fill])
+        filling.start()
+        until(lambda: rows(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted"), "it to wait for the row")
+        assert rows(warehouse, f"SELECT count(n) FROM {TABLE}") == [(0,)]
+        somebody.commit()
+        filling.join()
+    assert rows(warehouse, f"SELECT n FROM {TABLE} ORDER BY _id") == [(0,), (7,), (2,)]
+
+
+def test_a_fill_that_was_given_up_is_forgotten(warehouse: PostgresWarehouse) -> None:
+    load(warehouse, [row("1")], add(n="bigint", m="bigint"))
+    old, new = (Fill(TABLE, (column,)) for column in warehouse.shape(TABLE).columns)
+    for fill in (old, new):
+        warehouse.stage(fill, ["a"], [Rows(row("1", n=1, m=1), 1)])
+    with psycopg_of(warehouse) as connection:
+        connection.execute(
+            "UPDATE catchment.staged SET staged_at = now() - interval '8 days' WHERE side = %s", [old.side]
+        )
+    warehouse.tidy(T0)
+    assert not warehouse.staged(old)
+    assert warehouse.staged(new) == {"a"}
+    assert rows(warehouse, f"SELECT to_regclass('catchment.{old.side}') IS NULL") == [(True,)]
+    assert (warehouse.fill(old).rows, warehouse.fill(new).rows) == (0, 1)
 
 
 def test_select_is_granted_on_new_tables(postgres_server: PostgresServer, url: str, tmp_path: Path) -> None:
@@ -459,6 +483,17 @@ def test_a_newer_format_is_refused(warehouse: PostgresWarehouse, other: Postgres
         connection.execute("UPDATE catchment.format SET version = 99")
     with pytest.raises(StorageError, match="format 99"):
         other.shape(TABLE)
+
+
+def test_an_older_format_is_brought_up_to_date(warehouse: PostgresWarehouse, other: PostgresWarehouse) -> None:
+    """Before fills came, there was no table for them."""
+    load(warehouse, [row("1", n=1)], add(n="bigint"))
+    with psycopg_of(warehouse) as connection:
+        connection.execute("DROP TABLE catchment.staged")
+        connection.execute("UPDATE catchment.format SET version = 1")
+    fill = Fill(TABLE, other.shape(TABLE).columns)
+    assert other.staged(fill) == frozenset()
+    assert rows(other, "SELECT version FROM catchment.format") == [(FORMAT_VERSION,)]
 
 
 def test_an_address_that_libpq_cannot_read(tmp_path: Path) -> None:

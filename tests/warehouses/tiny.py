@@ -23,8 +23,6 @@ from catchment.warehouses.shape import Column, Shape
 class TinyWarehouse:
     """Keeps what it is told, so that a test sees every argument and every answer come through."""
 
-    fills_columns = True
-
     def __init__(self, file: Path) -> None:
         self._connection = duckdb.connect(str(file))
         confine(self._connection, [file.parent])

@@ -265,9 +265,6 @@ class Warehouse(Protocol):
         that the ledger has is searched for rows missing from the table, and `early` is believed only where
         the row it points at is there."""
 
-    fills_columns: bool
-    """Whether `stage` and `fill` are there; else they raise `UsageError`."""
-
     def staged(self, fill: Fill) -> frozenset[str]:
         """Of which archive files the side table has the values; none where there is no side table."""
 

@@ -50,7 +50,6 @@ class DuckDBWarehouse:
 
     Config = DuckDBConfig
     is_embedded = True
-    fills_columns = True
     diagnose = staticmethod(diagnose)
 
     def __init__(self, config: DuckDBConfig, folder: Path, readable: Sequence[Path] = ()) -> None:

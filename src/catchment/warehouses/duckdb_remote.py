@@ -91,8 +91,6 @@ class RemoteDuckDB:
     is not there, it raises `WarehouseDown`.
     """
 
-    fills_columns = True
-
     def __init__(self, runtime: Path) -> None:
         self._runtime = runtime
         self._idle: list[_Connection] = []

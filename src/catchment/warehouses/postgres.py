@@ -14,6 +14,7 @@ from typing import Any
 from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import postgres_fill as filling
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_config import PostgresConfig
@@ -42,7 +43,6 @@ class PostgresWarehouse:
 
     Config = PostgresConfig
     diagnose = staticmethod(diagnose)
-    fills_columns = False
 
     def __init__(self, config: PostgresConfig, folder: Path) -> None:
         """Connects at the first call that needs it: while the database is away, archiving goes on.
@@ -202,16 +202,38 @@ class PostgresWarehouse:
     ) -> ArrowStream:
         return run_query(self._connections.open(), sql, params, timeout_s=timeout_s, max_rows=max_rows)
 
-    # ---- columns filled: not yet ------------------------------------------------------
+    # ---- filling columns --------------------------------------------------------------
 
     def staged(self, fill: Fill) -> frozenset[str]:
-        raise _no_filling()
+        with self._transaction() as connection:
+            return filling.staged(connection, fill) - {""}
 
     def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
-        raise _no_filling()
+        with self._transaction() as connection:
+            if not self._is_of(connection, fill):
+                raise SchemaChanged(fill.table)
+            filling.stage(connection, self._staging, fill, names, rows)
 
     def fill(self, fill: Fill) -> Filled:
-        raise _no_filling()
+        with self._transaction() as connection:
+            lock(connection, [fill.table, fill.side])
+            is_old = not self._is_of(connection, fill)
+            if is_old:
+                filling.drop(connection, fill.side)
+            else:
+                filled = filling.put(connection, fill)
+                if filled.rows:
+                    connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), [fill.table]])
+        if is_old:
+            raise SchemaChanged(fill.table)
+        self._new_rows[fill.table] += filled.rows
+        return filled
+
+    def _is_of(self, connection: Connection, fill: Fill) -> bool:
+        """Whether the table has the fill's columns, as of now."""
+        shape = standing(connection, [fill.table], self._shapes)[fill.table].shape
+        self._remember(shape)
+        return set(fill.columns) <= set(shape.columns)
 
     # ---- keeping ----------------------------------------------------------------------
 
@@ -219,6 +241,7 @@ class PostgresWarehouse:
         """ANALYZE, too, for the tables that have grown by much."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM catchment.early WHERE _received_at < %s", [early_before])
+            filling.drop_abandoned(connection)
         for table, rows in list(self._new_rows.items()):
             if rows >= MANY_ROWS:
                 with self._transaction() as connection:
@@ -269,7 +292,3 @@ def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> str:
     if changed:
         connection.execute(sql.CONTENT_CHANGED, [content, sorted(changed)])
     return content
-
-
-def _no_filling() -> UsageError:
-    return UsageError("columns of PostgreSQL cannot be filled yet", "catchment replay adds the rows that it lacks")

@@ -46,10 +46,13 @@ class Standing:
 
 
 def make_own_tables(connection: Connection) -> None:
-    """Make what is not there yet. Raises `StorageError` for a warehouse that a newer Catchment has written."""
+    """Make what is not there yet, also in a warehouse of an older format. Raises `StorageError` for one that a newer
+    Catchment has written."""
     lock(connection, [sql.OWN_LOCK])
-    if _format(connection) is None:
+    found = _format(connection)
+    if found is None or found < sql.FORMAT_VERSION:
         connection.execute(sql.OWN_TABLES)
+        connection.execute("DELETE FROM catchment.format")
         connection.execute("INSERT INTO catchment.format VALUES (%s)", [sql.FORMAT_VERSION])
 
 

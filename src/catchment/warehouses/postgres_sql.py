@@ -11,7 +11,7 @@ import hashlib
 from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.shape import Column, ColumnType, Shape
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Texts that are compared, hashed or ordered by us are in the collation "C": the order of bytes, as `_version` needs
 # it, and several times faster.
@@ -77,6 +77,11 @@ CREATE TABLE IF NOT EXISTS catchment.schema_change (
     record_id text NOT NULL, batch text NOT NULL
 );
 CREATE INDEX IF NOT EXISTS schema_change_by_table ON catchment.schema_change (table_name, changed_at);
+-- Of which archive files the values are gathered for filling columns; the side tables go by the fill's name.
+CREATE TABLE IF NOT EXISTS catchment.staged (
+    side text COLLATE "C" NOT NULL, file text COLLATE "C" NOT NULL, staged_at timestamptz NOT NULL,
+    PRIMARY KEY (side, file)
+);
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
     SELECT * FROM catchment.dead_letters d
     WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
