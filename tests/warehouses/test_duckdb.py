@@ -37,6 +37,10 @@ class TestDuckDB(WarehouseConformance):
         yield opened
         opened.close()
 
+    def execute(self, warehouse: Warehouse, statement: str) -> None:
+        assert isinstance(warehouse, DuckDBWarehouse)
+        warehouse._new_cursor().execute(statement)
+
     def read_backup(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path), read_only=True) as backup:
             return backup.execute(sql).fetchall()

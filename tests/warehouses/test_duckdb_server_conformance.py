@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from catchment.testing.warehouses import WarehouseConformance
+from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
@@ -32,6 +33,7 @@ class TestDuckDBFromAfar(WarehouseConformance):
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("s")))
         owned = DuckDBWarehouse(DuckDBWarehouse.Config(), tmp_path, readable=[folder])
         server = WarehouseServer(owned, tmp_path)
+        self.owned = owned
         server.start()
         try:
             found = find(tmp_path)
@@ -41,6 +43,9 @@ class TestDuckDBFromAfar(WarehouseConformance):
         finally:
             server.stop(0)
             owned.close()
+
+    def execute(self, warehouse: Warehouse, statement: str) -> None:
+        self.owned._new_cursor().execute(statement)
 
     def read_backup(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path), read_only=True) as backup:

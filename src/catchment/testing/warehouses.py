@@ -37,12 +37,13 @@ from catchment.testing.batches import (
 from catchment.testing.content import rows
 from catchment.testing.entries import EntryConformance
 from catchment.testing.fills import FillConformance
+from catchment.testing.rebuilds import RebuildConformance
 from catchment.testing.views import ViewConformance
 from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 
-class WarehouseConformance(EntryConformance, ViewConformance, FillConformance):
+class WarehouseConformance(EntryConformance, ViewConformance, FillConformance, RebuildConformance):
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
 

@@ -15,7 +15,20 @@ import msgspec
 
 from catchment import __version__
 from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses import ArrowStream, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import (
+    ArrowStream,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+    SchemaChange,
+)
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.ipc import IpcFile
 from catchment.warehouses.shape import Shape
@@ -194,6 +207,23 @@ class RemoteDuckDB:
         """As `Warehouse.fill`."""
         filled: Filled = self._call("fill", fill)
         return filled
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        """As `Warehouse.begin_rebuild`."""
+        self._call("begin_rebuild", rebuild)
+
+    def end_rebuild(
+        self,
+        rebuild: Rebuild,
+        *,
+        without: Sequence[str] = (),
+        noted: Sequence[SchemaChange] = (),
+        drops_others: bool = False,
+        holds_back: bool = False,
+    ) -> Rebuilt:
+        """As `Warehouse.end_rebuild`."""
+        rebuilt: Rebuilt = self._call("end_rebuild", rebuild, without, noted, drops_others, holds_back)
+        return rebuilt
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """As `Warehouse.ledger`."""

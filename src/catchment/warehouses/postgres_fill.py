@@ -74,7 +74,7 @@ def drop(connection: Connection, side: str) -> None:
 def drop_abandoned(connection: Connection) -> None:
     """Drop the side tables of fills that were begun and given up."""
     abandoned = (
-        "SELECT side FROM catchment.staged GROUP BY side "
+        "SELECT side FROM catchment.staged WHERE side LIKE 'fill\\_%' GROUP BY side "
         f"HAVING max(staged_at) < now() - interval '{ABANDONED_DAYS} days'"
     )
     found = {side for (side,) in connection.execute(abandoned).fetchall()}

@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS catchment.format (version integer NOT NULL);
 CREATE TABLE IF NOT EXISTS catchment.tables (
     table_name text COLLATE "C" PRIMARY KEY, shape_version bigint NOT NULL, content text NOT NULL, key_fields text[]
 );
+-- Until when loads of it wait, while it is built anew.
+ALTER TABLE catchment.tables ADD COLUMN IF NOT EXISTS held_until timestamptz;
 -- One row a batch loaded, written with its rows.
 CREATE TABLE IF NOT EXISTS catchment.ledger (
     batch text COLLATE "C" NOT NULL, batch_id text COLLATE "C" NOT NULL, table_name text COLLATE "C" NOT NULL,
@@ -126,13 +128,14 @@ LOCK = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS n (num
 
 TABLES = """
 SELECT t.table_name, t.shape_version, t.key_fields, t.content,
-    EXISTS (SELECT 1 FROM catchment.early e WHERE e.table_name = t.table_name)
+    EXISTS (SELECT 1 FROM catchment.early e WHERE e.table_name = t.table_name),
+    coalesce(t.held_until > clock_timestamp(), false)
 FROM catchment.tables t
 WHERE t.table_name = ANY (%s)
     AND to_regclass(format('%%I.%%I', split_part(t.table_name, '.', 1), split_part(t.table_name, '.', 2))) IS NOT NULL
 """
-"""Of these tables, those that are there: their shape's version, key, content's version, and whether `early` has rows
-of them."""
+"""Of these tables, those that are there: their shape's version, key, content's version, whether `early` has rows
+of them, and whether loads of them wait."""
 
 TABLES_OF = """
 SELECT t.table_name FROM catchment.tables t
