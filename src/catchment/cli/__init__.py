@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("catchment.cli.status:status", "Show what runs and how far behind it is."),
     "tail": ("catchment.cli.tail:tail", "Print records as they reach the archive, one JSON line each."),
     "dead-letters": ("catchment.cli.dead_letters:dead_letters", "See, mend and retry what could not be loaded."),
-    "replay": ("catchment.cli.replay:replay", "Load what TABLE lacks from the archive: rows, values, or all of it."),
+    "replay": ("catchment.cli.replay:replay", "Load what TABLE lacks from the archive: rows, or values."),
     "restore": ("catchment.cli.restore:restore", "Bring every table back from the archive."),
     "archive": ("catchment.cli.archive:archive", "See what the archive holds, and check that it is whole."),
     "backup": ("catchment.cli.backup:backup", "Copy the warehouse, as of one moment, while loading goes on."),

@@ -69,7 +69,7 @@ def replay(
     dry_run: bool,
     is_json: bool,
 ) -> None:
-    """Load what TABLE lacks from the archive: rows, values, or all of it.
+    """Load what TABLE lacks from the archive: rows, or values.
 
     Safe to repeat and to stop: what is there already is not added twice, no value is overwritten, and what was
     deleted stays so.
