@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import psycopg
@@ -40,7 +40,7 @@ def warehouse(url: str, tmp_path: Path) -> Iterator[PostgresWarehouse]:
 
 
 class TestPostgres(WarehouseConformance):
-    makes_backups = False
+    differs: ClassVar[Mapping[str, str]] = {"test_a_backup_is_a_warehouse": "by `pg_dump`"}
 
     @pytest.fixture
     def warehouse(self, warehouse: PostgresWarehouse) -> PostgresWarehouse:
