@@ -1,9 +1,15 @@
-"""Write docs/reference from the code, the settings' declarations and the commands themselves: `make docs`."""
+"""Write docs/reference from the code, the settings' declarations, the commands themselves and the warehouses'
+conformance suite: `make docs`."""
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,9 +17,11 @@ from catchment.cli import cli
 from catchment.cli.exits import ExitCode
 from catchment.config.describe import Section, Setting, sections
 from catchment.config.sections import ADAPTER_SECTIONS, NOT_YET
+from catchment.registry import adapter_class
 from catchment.serve.dashboards import describe, formats, front, options, periods
 
 REFERENCE = Path(__file__).parent / "reference"
+sys.path.append(str(Path(__file__).parents[1]))  # for the suites' classes, in tests/
 
 _NOTICE = "<!-- Written by `make docs` from the code: change it there. -->"
 
@@ -249,10 +257,75 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+_WAREHOUSES = """\
+What each warehouse does, as the conformance suite has it (`catchment.testing.warehouses`): every line of these tables
+is a test of the suite, which each warehouse passes before it is released. Another warehouse is one that passes it:
+[write an adapter](../how-to/write-an-adapter.md).
+"""
+
+CONFORMING: Mapping[str, Mapping[str, str]] = {
+    "duckdb": {
+        "DuckDB": "tests.warehouses.test_duckdb:TestDuckDB",
+        "DuckDB, through its process": "tests.warehouses.test_duckdb_server_conformance:TestDuckDBFromAfar",
+    },
+    "postgres": {"PostgreSQL": "tests.warehouses.test_postgres:TestPostgres"},
+}
+"""By the adapter's name in the registry: where the suite runs on it, under which heading."""
+
+
+def warehouses() -> str:
+    """What each warehouse does, by the suite that it passes."""
+    classes = {heading: _class(path) for suites in CONFORMING.values() for heading, path in suites.items()}
+    parts = ["# Warehouses", _NOTICE, _WAREHOUSES, "## How it is used", _table(("", *classes), list(_use()))]
+    for section, tests in _suite(next(iter(classes.values()))).items():
+        rows = [
+            (words, *(each.differs.get(test, "yes") if hasattr(each, test) else "no" for each in classes.values()))
+            for test, words in tests.items()
+        ]
+        parts.extend([f"## {section[0].upper()}{section[1:]}", _table(("", *classes), rows)])
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _use() -> Iterator[tuple[str, ...]]:
+    """What follows from who owns the warehouse."""
+    embedded = [
+        getattr(adapter_class("warehouse", name), "is_embedded", False)
+        for name, suites in CONFORMING.items()
+        for _ in suites
+    ]
+    yield "loaders at once", *("one" if each else "any number" for each in embedded)
+    yield (
+        "who asks",
+        *("through the process that owns the file" if each else "everyone, directly" for each in embedded),
+    )
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _suite(conforming: Any) -> dict[str, dict[str, str]]:
+    """Section → test → what it says, in the order in which the suite has them."""
+    found: dict[str, dict[str, str]] = {}
+    parts = [each for each in conforming.__mro__ if each.__module__.startswith("catchment.testing.")]
+    for part in parts:
+        module = import_module(part.__module__)
+        said = " ".join((module.__doc__ or "").split())
+        section = said.removeprefix("What every warehouse does ").partition(": a part")[0]
+        for line in inspect.getsource(part).splitlines():
+            if heading := re.match(r"    # ---- (.+?) -+$", line):
+                section = heading[1]
+            elif test := re.match(r"    def (test_(\w+))\(", line):
+                found.setdefault(section, {})[test[1]] = test[2].replace("_", " ")
+    return found
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "commands.md": commands,
     "dashboards.md": dashboards,
+    "warehouses.md": warehouses,
 }
 
 

@@ -116,6 +116,27 @@ def test_replay_brings_back_what_the_table_lacks_and_nothing_twice(live: Live) -
         assert words in ended.err, arguments
 
 
+def test_a_table_is_built_anew_while_everything_runs(live: Live) -> None:
+    before, letters = live.rows(EVERYTHING), live.letters()
+    assert live.down() == 0
+    with duckdb.connect(str(warehouse(live))) as connection:
+        connection.execute("UPDATE shop.orders SET text = 'spoiled'")
+        connection.execute("INSERT INTO shop.orders (_id, _received_at, _source) VALUES ('x', now(), 'by hand')")
+    live.up()
+    assert live.done("replay", "shop.orders", "--rebuild", "--dry-run").startswith("shop.orders: 101 records in 2 ")
+    ended = live.run("replay", "shop.orders", "--rebuild")
+    assert ended.code == 2
+    assert "1 rows of shop.orders are not in the archive" in ended.err
+    found = json.loads(live.done("replay", "shop.orders", "--rebuild", "--drop-others", "--json"))
+    assert (found["rows"], found["dropped"], found["damaged_files"]) == (100, 1, 0)
+    assert live.rows(EVERYTHING) == before
+    assert live.letters() == letters
+    said = "shop.orders: built anew with 100 rows, of 101 records in 2 files\n"
+    assert live.done("replay", "shop.orders", "--rebuild") == said
+    for arguments in (["--rebuild", "--fill", "n"], ["--rebuild", "--since", "2026-01-01"], ["--drop-others"]):
+        assert live.run("replay", "shop.orders", *arguments).code == 2
+
+
 def test_a_damaged_file_of_the_archive_is_told_of(live: Live) -> None:
     assert findings(live)["archive"]["is_well"]
     file = sorted((live.runtime / "archive" / "incoming").iterdir())[0]

@@ -26,9 +26,9 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 
-from catchment.rendering.formats import write_json
 from catchment.cli.query import TABLE_ROWS, pumped
 from catchment.errors import Retry, StorageError, UsageError
+from catchment.rendering.formats import write_json
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
 from tests.cli.ask import query

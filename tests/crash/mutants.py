@@ -25,6 +25,7 @@ _FILL = "tests/load/test_fill.py"
 _RETAINING = "tests/load/test_retaining.py"
 _EXPIRE = "tests/load/test_expire.py"
 _RETENTION = "tests/crash/test_retention.py"
+_REBUILD = "tests/load/test_rebuild.py"
 _POSTGRES = "tests/warehouses/test_postgres.py"
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -267,6 +268,43 @@ MUTANTS = (
         "filling, of two values none",
         (("warehouses/duckdb_fill.py", "    if doubled:\n        left += _settle(cursor, fill)\n", ""),),
         (f"{_FILL}::test_of_two_values_for_one_row_none_is_taken",),
+    ),
+    Mutant(
+        "filling nulls alone, in PostgreSQL",
+        (
+            (
+                "warehouses/postgres_fill.py",
+                "{column} = coalesce(t.{column}, s.c{at})",
+                "{column} = coalesce(s.c{at}, t.{column})",
+            ),
+        ),
+        (f"{_POSTGRES}::TestPostgres::test_only_nulls_of_rows_that_are_there_are_filled",),
+    ),
+    Mutant(
+        "filling, of two values none, in PostgreSQL",
+        (("warehouses/postgres_fill.py", " + _settle(connection, fill)", ""),),
+        (f"{_POSTGRES}::TestPostgres::test_of_two_values_for_one_row_none_is_taken_and_the_same_twice_is_one",),
+    ),
+    Mutant(
+        "a rebuild, what was loaded meanwhile",
+        (("warehouses/rebuilding.py", "WHERE l.table_name = {table} AND NOT EXISTS", "WHERE false AND NOT EXISTS"),),
+        (
+            f"{_REBUILD}::test_loading_goes_on_meanwhile[duckdb]",
+            f"{_REBUILD}::test_loading_goes_on_meanwhile[postgres]",
+        ),
+    ),
+    Mutant(
+        "a rebuild, what was deleted",
+        (("warehouses/rebuilding.py", 'f"WHERE table_name = {text(rebuild.table)}"\n    )', '"WHERE false"\n    )'),),
+        (
+            f"{_CONFORMANCE}::TestDuckDB::test_what_was_deleted_stays_so",
+            f"{_POSTGRES}::TestPostgres::test_what_was_deleted_stays_so",
+        ),
+    ),
+    Mutant(
+        "a rebuild, rows that the archive lacks",
+        (("load/rebuild.py", "drops_others=drops_others,", "drops_others=True,"),),
+        (f"{_REBUILD}::test_rows_that_the_archive_does_not_have_are_not_lost_unasked[duckdb]",),
     ),
     Mutant(
         "search, in PostgreSQL",

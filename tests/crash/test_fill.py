@@ -2,80 +2,108 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import duckdb
+import pytest
 
+from catchment.testing.content import rows
+from tests.crash.filling import opened
 from tests.crash.running import REPOSITORY
-from tests.load.test_contracts import TABLE, contracted, many
+from tests.load.test_contracts import TABLE, Contracted, many
+from tests.servers.postgres import PostgresServer
 
-FILES, KILLS = 40, 6
+FILES, KILLS = 25, 4
 EACH = 300
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.crash.filling", str(folder)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+class Scene:
+    """A frozen table whose `b` is in the archive and in `_rescued`; fills of it in processes of their own."""
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.place = (folder, url) if url else (folder,)
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Contracted]:
+        rig = Contracted(self.place[0], opened(*self.place), contract="freeze")
+        try:
+            rig.file(*many(a=1))
+            yield rig
+        finally:
+            rig.close()
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.crash.filling", *map(str, self.place)]
+        return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(opened(*self.place)) as warehouse:
+            return rows(warehouse, sql)
+
+    def filled(self) -> int:
+        """How many rows have a value; 0 without the column."""
+        with contextlib.closing(opened(*self.place)) as warehouse:
+            column = "b" if "b" in {column.name for column in warehouse.shape(TABLE).columns} else "NULL"
+            return int(rows(warehouse, f"SELECT count({column}) FROM {TABLE}")[0][0])
 
 
-def filled(folder: Path) -> int:
-    """How many rows have a value; 0 without the column."""
-    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        columns = {name for name, *_ in connection.execute(f"DESCRIBE {TABLE}").fetchall()}
-        found = connection.execute(f"SELECT count({'b' if 'b' in columns else 'NULL'}) FROM {TABLE}").fetchone()
-        assert found is not None
-        return int(found[0])
+@pytest.fixture(params=["duckdb", "postgres"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    if request.param == "duckdb":
+        return Scene(tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return Scene(tmp_path, server.emptied_database())
 
 
-def test_a_fill_that_is_killed_anywhere_is_done_in_the_end(tmp_path: Path) -> None:
+def test_a_fill_that_is_killed_anywhere_is_done_in_the_end(scene: Scene) -> None:
     rng = random.Random(20261130)
-    with contracted(tmp_path, contract="freeze") as rig:
-        rig.file(*many(a=1))
+    with scene.loading() as rig:
         for at in range(1, FILES + 1):
             rig.file(*many(1_000 * at, a=1, b=f"value {at}"))
     total = FILES * EACH
     gathered = 0
     for _ in range(KILLS):
-        with start(tmp_path) as process:
+        with scene.start() as process:
             assert process.stdout is not None
             for _ in range(rng.randrange(1, 4)):  # in the middle of what comes behind so many files
                 gathered += process.stdout.readline() == ".\n"
             time.sleep(rng.random() * 0.01)
             process.kill()
-        assert filled(tmp_path) == 0  # so many files are not gathered by so few starts
+        assert scene.filled() == 0  # so many files are not gathered by so few starts
     assert gathered > KILLS
 
-    with start(tmp_path) as process:
+    with scene.start() as process:
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-    *again, rows = said.splitlines()
+    *again, filled = said.splitlines()
     assert len(again) <= FILES + 1 - gathered  # what the killed ones had gathered was not gathered once more
-    assert int(rows) == total
-    assert filled(tmp_path) == total
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
-        wrong = "b IS DISTINCT FROM 'value ' || (_id::INT // 1000) AND _id::INT >= 1000"
-        assert connection.execute(f"SELECT count(*) FROM {TABLE} WHERE {wrong}").fetchall() == [(0,)]
-        assert connection.execute(f"SELECT count(*) FROM {TABLE} WHERE _rescued IS NOT NULL").fetchall() == [(0,)]
-        assert connection.execute("SELECT count(*) FROM catchment.staged").fetchall() == [(0,)]
+    assert int(filled) == total
+    assert scene.filled() == total
+    wrong = "b IS DISTINCT FROM 'value ' || (CAST(_id AS INT) / 1000) AND CAST(_id AS INT) >= 1000"
+    wrong = wrong if len(scene.place) > 1 else wrong.replace("/", "//")
+    assert scene.ask(f"SELECT count(*) FROM {TABLE} WHERE {wrong}") == [(0,)]
+    assert scene.ask(f"SELECT count(*) FROM {TABLE} WHERE _rescued IS NOT NULL") == [(0,)]
+    assert scene.ask("SELECT count(*) FROM catchment.staged") == [(0,)]
 
 
-def test_one_that_is_killed_as_it_puts_values_in_place_leaves_all_or_none(tmp_path: Path) -> None:
+def test_one_that_is_killed_as_it_puts_values_in_place_leaves_all_or_none(scene: Scene) -> None:
     rng = random.Random(20261201)
-    with contracted(tmp_path, contract="freeze") as rig:
-        rig.file(*many(a=1))
+    with scene.loading() as rig:
         rig.file(*many(1_000, a=1, b="value"))
     for _ in range(KILLS):
-        with start(tmp_path) as process:
+        with scene.start() as process:
             assert process.stdout is not None
             for _ in range(2):
                 process.stdout.readline()
             time.sleep(rng.random() * 0.06)
             process.kill()
-        assert filled(tmp_path) in {0, EACH}
-    with start(tmp_path) as process:
+        assert scene.filled() in {0, EACH}
+    with scene.start() as process:
         process.communicate(timeout=60)
-    assert filled(tmp_path) == EACH
+    assert scene.filled() == EACH

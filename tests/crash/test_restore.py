@@ -24,10 +24,12 @@ from catchment.warehouses.duckdb_remote import find
 from tests.crash.running import REPOSITORY, Running, make_project, now, opened_warehouse, until
 from tests.crash.test_crash import Contents, all_contents, assert_same
 from tests.crash.traffic import TABLES, Traffic
+from tests.servers.postgres import PostgresServer
 
 PUBLISHERS, RECORDS = 2, 800
 MENDED, DISCARDED = "crash.t03", "crash.t04"
-OPEN_LETTERS = "SELECT reason, record_id FROM catchment.open_dead_letters ORDER BY ALL"
+OPEN_LETTERS = "SELECT reason, record_id FROM catchment.open_dead_letters ORDER BY reason, record_id"
+TOMBSTONES = "SELECT table_name, key, version, id FROM catchment.tombstones"
 
 
 def catchment(folder: Path, *arguments: str) -> str:
@@ -178,3 +180,23 @@ def test_settled_letters_stay_so_when_all_is_restored(copied: Running, before: B
     with opened_warehouse(copied.project) as warehouse:
         assert_same(all_contents(warehouse), before.contents)
         assert list(rows(warehouse, OPEN_LETTERS)) == before.open_letters
+
+
+def test_a_move_to_postgresql_brings_every_table_and_so_does_a_loss_there(
+    before: Before, copied: Running, postgres_server: PostgresServer
+) -> None:
+    """By the archive alone: rows, deletions, dead letters and what became of them."""
+    settings = copied.folder / "catchment.toml"
+    production = f'[profiles.production.warehouse]\ntype = "postgres"\nurl = "{postgres_server.emptied_database()}"\n'
+    settings.write_text(settings.read_text() + production)
+    with opened_warehouse(copied.project) as duckdb:
+        deleted = set(rows(duckdb, TOMBSTONES))
+    assert deleted
+    moved = load_project(copied.folder, "production")
+    for _ in range(2):
+        catchment(copied.folder, "restore", "--from-archive", "--profile", "production")
+        with opened_warehouse(moved) as postgres:
+            assert_same(all_contents(postgres), before.contents)
+            assert sorted(rows(postgres, OPEN_LETTERS), key=str) == sorted(before.open_letters, key=str)
+            assert set(rows(postgres, TOMBSTONES)) == deleted
+        postgres_server.emptied_database()

@@ -9,6 +9,8 @@ import pytest
 from catchment.cli import COMMANDS
 from catchment.cli.exits import ExitCode
 from catchment.config.describe import sections
+from catchment.registry import ADAPTERS
+from catchment.testing.warehouses import WarehouseConformance
 from tests.small_adapters import small_adapters
 
 __all__ = ["small_adapters"]
@@ -26,10 +28,19 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "commands.md", "dashboards.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "commands.md", "dashboards.md", "warehouses.md"])
 def test_the_committed_reference_is_current(generate: ModuleType, page: str) -> None:
     committed = (generate.REFERENCE / page).read_text()
     assert committed == generate.PAGES[page](), "run `make docs`"
+
+
+def test_every_warehouse_is_in_the_matrix_with_every_test_of_the_suite(generate: ModuleType) -> None:
+    text = generate.warehouses()
+    assert list(generate.CONFORMING) == [adapter.name for adapter in ADAPTERS if adapter.kind == "warehouse"]
+    for name in dir(WarehouseConformance):
+        if name.startswith("test_"):
+            assert f"| {name.removeprefix('test_').replace('_', ' ')} | yes |" in text
+    assert "| a backup is a warehouse | yes | yes | by `pg_dump` |" in text
 
 
 def test_every_setting_of_ours_is_described() -> None:

@@ -1,4 +1,4 @@
-"""A loader on a real archive and a real DuckDB file, driven step by step."""
+"""A loader on a real archive and a real warehouse, a DuckDB file unless another is given, driven step by step."""
 
 from __future__ import annotations
 
@@ -38,10 +38,13 @@ class Rig:
         wanted: Wanted | None = None,
         retention: RetentionConfig | None = None,
         archive: Archive | None = None,
+        warehouse: Any = None,
     ) -> None:
         self.folder = folder
         self.archive: Archive = archive or DiskArchive(DiskArchive.Config(), folder)
-        self.warehouse = DuckDBWarehouse(DuckDBWarehouse.Config(), folder, readable=[folder / "archive"])
+        self.warehouse: DuckDBWarehouse = warehouse or DuckDBWarehouse(
+            DuckDBWarehouse.Config(), folder, readable=[folder / "archive"]
+        )
         self.loader = Loader.of(self.warehouse, self.archive, config or UNLIMITED, wanted, retention)
         self.halts = self.loader.halts
         self.sweep = Sweep(self.loader, self.archive, InFlight())

@@ -15,7 +15,7 @@ from catchment.load.contracts import Contracts
 from catchment.load.corrections import open_letters
 from catchment.load.loader import Loader
 from catchment.load.replay import replay
-from catchment.warehouses import SchemaChange
+from catchment.warehouses import SchemaChange, Warehouse
 from tests.load.loading import UNLIMITED, Rig, columns, event, packed, stamped
 
 MANY = 300
@@ -26,8 +26,8 @@ TABLE = "web.event"
 class Contracted(Rig):
     """A rig with a contract for its table, and what it tells."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, warehouse: Warehouse | None = None, **settings: Any) -> None:
+        super().__init__(folder, warehouse=warehouse)
         self.told: list[SchemaChange] = []
         self.agree(**settings)
 
@@ -45,8 +45,8 @@ class Contracted(Rig):
 
 
 @contextmanager
-def contracted(folder: Path, **settings: Any) -> Iterator[Contracted]:
-    rig = Contracted(folder, **settings)
+def contracted(folder: Path, warehouse: Warehouse | None = None, **settings: Any) -> Iterator[Contracted]:
+    rig = Contracted(folder, warehouse, **settings)
     try:
         yield rig
     finally:

@@ -21,9 +21,12 @@ from catchment.load.fill import FillDone, fill
 from catchment.load.replay import replay
 from catchment.load.rewrite import rewrite
 from catchment.load.values import kind_of
+from catchment.testing.content import content
 from catchment.warehouses import Filled
+from catchment.warehouses.postgres import PostgresWarehouse
 from tests.load.loading import T0, columns, event, packed, stamped
 from tests.load.test_contracts import MANY, TABLE, Contracted, contracted, many
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -428,30 +431,53 @@ _VALUES = st.one_of(
 _DATA = st.dictionaries(st.sampled_from(_FIELDS), _VALUES, max_size=3)
 
 
+_RECORDS = st.lists(_DATA, min_size=1, max_size=12)
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(_DATA, min_size=1, max_size=12), st.integers(1, 4), st.booleans())
+@given(_RECORDS, st.integers(1, 4), st.booleans())
 def test_fill_after_freeze_equals_evolve_from_the_start(
     tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]], rounds: int, is_replayed: bool
 ) -> None:
     """The types are those that all values together want: so what evolves has them all in its first batch."""
-    assume(not any(map(_is_tied, zip(*([each.get(field) for field in _FIELDS] for each in data), strict=True))))
-    lines = [stamped(str(at), json.dumps({"a": 1, **each}).encode(), at_s=at) for at, each in enumerate(data)]
     folder = tmp_path_factory.mktemp("equal")
     with contracted(folder / "evolved") as evolved, contracted(folder / "filled", contract="freeze") as filled:
-        first = stamped("first", b'{"a":1}')
-        evolved.loader.load(evolved.put(packed(first, *lines)))
-        filled.loader.load(filled.put(packed(first)))
-        for at in range(rounds):
-            if some := lines[at::rounds]:
-                filled.loader.load(filled.put(packed(*some)))
-        fields = [column.field for column in evolved.warehouse.shape(TABLE).columns if column.field != "a"]
-        if fields:
-            run(filled, *fields)
+        _fill_as_evolved(evolved, filled, data, rounds)
         if is_replayed:
             filled.warehouse._new_cursor().execute(f"DELETE FROM {TABLE} WHERE _id = '0'")
             replay(filled.loader, filled.archive, TABLE, since=None, until=None)
         assert columns(filled) == columns(evolved)
         assert _content(filled) == _content(evolved)
+
+
+@settings(max_examples=15, deadline=None)
+@given(_RECORDS, st.integers(1, 4))
+def test_fill_in_postgresql_equals_evolve_in_duckdb(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, data: list[dict[str, Any]], rounds: int
+) -> None:
+    folder = tmp_path_factory.mktemp("equal")
+    config = PostgresWarehouse.Config(postgres_server.emptied_database())
+    warehouse = PostgresWarehouse(config, folder / "filled")
+    with contracted(folder / "evolved") as evolved, contracted(folder, warehouse, contract="freeze") as filled:
+        _fill_as_evolved(evolved, filled, data, rounds)
+        assert columns(filled) == columns(evolved)
+        assert content(filled.warehouse, TABLE) == content(evolved.warehouse, TABLE)
+        found = filled.ask(f"SELECT count(*) FROM {TABLE} WHERE CAST(_rescued AS VARCHAR) = '{{}}'")
+        assert found == [(0,)]
+
+
+def _fill_as_evolved(evolved: Contracted, filled: Contracted, data: list[dict[str, Any]], rounds: int) -> None:
+    assume(not any(map(_is_tied, zip(*([each.get(field) for field in _FIELDS] for each in data), strict=True))))
+    lines = [stamped(str(at), json.dumps({"a": 1, **each}).encode(), at_s=at) for at, each in enumerate(data)]
+    first = stamped("first", b'{"a":1}')
+    evolved.loader.load(evolved.put(packed(first, *lines)))
+    filled.loader.load(filled.put(packed(first)))
+    for at in range(rounds):
+        if some := lines[at::rounds]:
+            filled.loader.load(filled.put(packed(*some)))
+    fields = [column.field for column in evolved.warehouse.shape(TABLE).columns if column.field != "a"]
+    if fields:
+        run(filled, *fields)
 
 
 def _is_tied(values: tuple[Any, ...]) -> bool:

@@ -17,7 +17,6 @@ import pytest
 from catchment.errors import Abort, Malformed, NoSpace, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
 from catchment.testing.batches import TABLE, add, batch, count_rows, load, named, row
 from catchment.testing.content import rows
-from catchment.testing.fills import FillConformance
 from catchment.testing.warehouses import WarehouseConformance
 from catchment.warehouses import Rows, Warehouse
 from catchment.warehouses import duckdb as duckdb_module
@@ -26,7 +25,7 @@ from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.shape import AddColumn, Column
 
 
-class TestDuckDB(WarehouseConformance, FillConformance):
+class TestDuckDB(WarehouseConformance):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         (tmp_path / "archive").mkdir(exist_ok=True)
@@ -37,6 +36,10 @@ class TestDuckDB(WarehouseConformance, FillConformance):
         opened = DuckDBWarehouse(DuckDBWarehouse.Config(), tmp_path, readable=[folder])
         yield opened
         opened.close()
+
+    def execute(self, warehouse: Warehouse, statement: str) -> None:
+        assert isinstance(warehouse, DuckDBWarehouse)
+        warehouse._new_cursor().execute(statement)
 
     def read_backup(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path), read_only=True) as backup:

@@ -41,7 +41,10 @@ from catchment.warehouses import (
     LatestView,
     LedgerEntry,
     Loaded,
+    Rebuild,
+    Rebuilt,
     Rows,
+    SchemaChange,
     Warehouse,
     duckdb_server,
 )
@@ -146,6 +149,13 @@ def test_what_is_told_and_what_is_answered(remote: RemoteDuckDB, tiny: TinyWareh
     assert remote.staged(fill) == {"incoming/1"}
     assert remote.fill(fill) == Filled(1, 1)
     assert tiny.gathered[0][0].side == fill.side
+    rebuild = Rebuild("a.b", fill.columns, ("gone",))
+    remote.begin_rebuild(rebuild)
+    noted = SchemaChange("dropped", "a.b", "gone")
+    ended = remote.end_rebuild(rebuild, without=["x"], noted=[noted], drops_others=True, holds_back=True)
+    assert ended == Rebuilt(7, ("incoming/1",), 2, True)
+    arguments = {"without": ["x"], "noted": [noted], "drops_others": True, "holds_back": True}
+    assert tiny.rebuilds == [(rebuild, {}), (rebuild, arguments)]
     remote.tidy(datetime.now(UTC))
     assert tiny.tidied == 1
     remote.backup(Path("/tmp/x"))

@@ -9,14 +9,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from catchment.testing.fills import FillConformance
 from catchment.testing.warehouses import WarehouseConformance
+from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_remote import RemoteDuckDB, find
 from catchment.warehouses.duckdb_server import WarehouseServer
 
 
-class TestDuckDBFromAfar(WarehouseConformance, FillConformance):
+class TestDuckDBFromAfar(WarehouseConformance):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         (tmp_path / "archive").mkdir(exist_ok=True)
@@ -33,6 +33,7 @@ class TestDuckDBFromAfar(WarehouseConformance, FillConformance):
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("s")))
         owned = DuckDBWarehouse(DuckDBWarehouse.Config(), tmp_path, readable=[folder])
         server = WarehouseServer(owned, tmp_path)
+        self.owned = owned
         server.start()
         try:
             found = find(tmp_path)
@@ -42,6 +43,9 @@ class TestDuckDBFromAfar(WarehouseConformance, FillConformance):
         finally:
             server.stop(0)
             owned.close()
+
+    def execute(self, warehouse: Warehouse, statement: str) -> None:
+        self.owned._new_cursor().execute(statement)
 
     def read_backup(self, path: Path, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path), read_only=True) as backup:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import psycopg
 import pytest
 
-from catchment.archives.disk import DiskArchive
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
-from catchment.load.config import LoadConfig
-from catchment.load.fill import fill
-from catchment.load.loader import Loader
 from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
-from catchment.warehouses import Loaded, Rows
+from catchment.warehouses import Fill, Loaded, Rebuild, Rows, Warehouse
 from catchment.warehouses.postgres import PostgresWarehouse
 from catchment.warehouses.postgres_connections import Connection
 from catchment.warehouses.postgres_load import BatchLoad
-from catchment.warehouses.shape import Column, Widen
+from catchment.warehouses.postgres_sql import FORMAT_VERSION
+from catchment.warehouses.shape import Column, ColumnType, Widen
 from tests.crash.running import until
 from tests.servers.postgres import PostgresServer
 
@@ -43,7 +40,7 @@ def warehouse(url: str, tmp_path: Path) -> Iterator[PostgresWarehouse]:
 
 
 class TestPostgres(WarehouseConformance):
-    makes_backups = False
+    differs: ClassVar[Mapping[str, str]] = {"test_a_backup_is_a_warehouse": "by `pg_dump`"}
 
     @pytest.fixture
     def warehouse(self, warehouse: PostgresWarehouse) -> PostgresWarehouse:
@@ -52,6 +49,11 @@ class TestPostgres(WarehouseConformance):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return tmp_path
+
+    def execute(self, warehouse: Warehouse, statement: str) -> None:
+        assert isinstance(warehouse, PostgresWarehouse)
+        with psycopg_of(warehouse) as connection:
+            connection.execute(statement.encode())
 
 
 # ---- searching ------------------------------------------------------------------------
@@ -376,12 +378,101 @@ def test_a_schema_of_postgresql_itself_is_refused(warehouse: PostgresWarehouse) 
             warehouse.load([batch([row("1", table=table)], table=table, changes=add())])
 
 
-def test_filling_is_refused_before_anything_is_done(warehouse: PostgresWarehouse, tmp_path: Path) -> None:
-    load(warehouse, [row("1", a=1)], add(a="bigint"))
-    loader = Loader.of(warehouse, DiskArchive(DiskArchive.Config(), tmp_path), LoadConfig())
-    with pytest.raises(UsageError, match="cannot fill columns yet"):
-        fill(loader, loader.archive, TABLE, ["b"])
-    assert len(warehouse.shape(TABLE).columns) == 1
+# ---- filling --------------------------------------------------------------------------
+
+
+def test_what_others_write_while_values_are_put_in_place_is_not_overwritten(warehouse: PostgresWarehouse) -> None:
+    """And readers see the table as it was."""
+    load(warehouse, [row(str(at)) for at in range(3)], add(n="bigint"))
+    fill = Fill(TABLE, warehouse.shape(TABLE).columns)
+    warehouse.stage(fill, ["a"], [Rows(b"".join(row(str(at), n=at) for at in range(3)), 3)])
+    with psycopg_of(warehouse) as somebody:
+        somebody.execute(f"UPDATE {TABLE} SET n = 7 WHERE _id = '1'")
+        filling = threading.Thread(target=warehouse.fill, args=[fill])
+        filling.start()
+        until(lambda: rows(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted"), "it to wait for the row")
+        assert rows(warehouse, f"SELECT count(n) FROM {TABLE}") == [(0,)]
+        somebody.commit()
+        filling.join()
+    assert rows(warehouse, f"SELECT n FROM {TABLE} ORDER BY _id") == [(0,), (7,), (2,)]
+
+
+def test_a_fill_that_was_given_up_is_forgotten(warehouse: PostgresWarehouse) -> None:
+    load(warehouse, [row("1")], add(n="bigint", m="bigint"))
+    old, new = (Fill(TABLE, (column,)) for column in warehouse.shape(TABLE).columns)
+    for fill in (old, new):
+        warehouse.stage(fill, ["a"], [Rows(row("1", n=1, m=1), 1)])
+    with psycopg_of(warehouse) as connection:
+        connection.execute(
+            "UPDATE catchment.staged SET staged_at = now() - interval '8 days' WHERE side = %s", [old.side]
+        )
+    warehouse.tidy(T0)
+    assert not warehouse.staged(old)
+    assert warehouse.staged(new) == {"a"}
+    assert rows(warehouse, f"SELECT to_regclass('catchment.{old.side}') IS NULL") == [(True,)]
+    assert (warehouse.fill(old).rows, warehouse.fill(new).rows) == (0, 1)
+
+
+# ---- built anew -----------------------------------------------------------------------
+
+
+def built(warehouse: PostgresWarehouse, kind: ColumnType) -> Rebuild:
+    """A table with a view that uses its column, and another beside it with a column of that type."""
+    load(warehouse, [row("1", n=1)], add(n="bigint"), name="a")
+    with psycopg_of(warehouse) as connection:
+        connection.execute(f"CREATE VIEW shop.model AS SELECT n + 1 AS n FROM {TABLE}")
+    plan = Rebuild(TABLE, (Column("n", "n", kind),))
+    warehouse.begin_rebuild(plan)
+    line = row("1", n=2 if kind == "bigint" else "2")
+    warehouse.load([batch([line], table=plan.side, shape_version=warehouse.shape(plan.side).version, name="a")])
+    return plan
+
+
+def test_grants_views_and_indexes_stay_and_readers_go_on(
+    warehouse: PostgresWarehouse, postgres_server: PostgresServer, url: str, tmp_path: Path
+) -> None:
+    postgres_server.ask("DROP ROLE IF EXISTS analyst")
+    postgres_server.ask("CREATE ROLE analyst LOGIN")
+    plan = built(warehouse, "bigint")
+    with psycopg_of(warehouse) as connection:
+        connection.execute("GRANT USAGE ON SCHEMA shop TO analyst")
+        connection.execute(f"GRANT SELECT ON {TABLE}, shop.model TO analyst")
+        connection.execute(f"CREATE INDEX mine ON {TABLE} (n)")
+    with psycopg_of(warehouse) as reader:
+        assert reader.execute("SELECT n FROM shop.model").fetchall() == [(2,)]
+        assert warehouse.end_rebuild(plan).is_done  # though the reader's transaction is still open
+        assert reader.execute("SELECT n FROM shop.model").fetchall() == [(3,)]
+    as_analyst = PostgresWarehouse.Config(url.replace("postgres@", "analyst@"))
+    with closing(PostgresWarehouse(as_analyst, tmp_path / "analyst")) as asking:
+        assert rows(asking, f"SELECT m.n, t.n FROM shop.model AS m CROSS JOIN {TABLE} AS t") == [(3, 2)]
+    assert rows(warehouse, "SELECT to_regclass('shop.mine') IS NOT NULL") == [(True,)]
+
+
+def test_a_column_that_a_view_uses_keeps_its_type_and_the_table_its_rows(warehouse: PostgresWarehouse) -> None:
+    plan = built(warehouse, "varchar")
+    with pytest.raises(UsageError, match=r"shop\.model"):
+        warehouse.end_rebuild(plan)
+    assert rows(warehouse, f"SELECT n FROM {TABLE}") == [(1,)]
+    with psycopg_of(warehouse) as connection:
+        connection.execute("DROP VIEW shop.model")
+    assert warehouse.end_rebuild(plan).is_done
+    assert rows(warehouse, f"SELECT n FROM {TABLE}") == [("2",)]
+
+
+def test_a_rebuild_that_was_given_up_is_forgotten(warehouse: PostgresWarehouse) -> None:
+    plan = built(warehouse, "bigint")
+    with psycopg_of(warehouse) as connection:
+        connection.execute("UPDATE catchment.staged SET staged_at = now() - interval '8 days'")
+        connection.execute("UPDATE catchment.ledger SET loaded_at = now() - interval '6 days'")
+    warehouse.tidy(T0)
+    assert warehouse.shape(plan.side).version > 0
+    with psycopg_of(warehouse) as connection:
+        connection.execute("UPDATE catchment.ledger SET loaded_at = now() - interval '8 days'")
+    warehouse.tidy(T0)
+    assert rows(warehouse, "SELECT table_name FROM catchment.tables WHERE table_name LIKE 'catchment.reb%'") == []
+    assert warehouse.ledger(["a"]) == {"a": {TABLE}}
+    with pytest.raises(UsageError, match="not being built anew"):
+        warehouse.end_rebuild(plan)
 
 
 def test_select_is_granted_on_new_tables(postgres_server: PostgresServer, url: str, tmp_path: Path) -> None:
@@ -459,6 +550,17 @@ def test_a_newer_format_is_refused(warehouse: PostgresWarehouse, other: Postgres
         connection.execute("UPDATE catchment.format SET version = 99")
     with pytest.raises(StorageError, match="format 99"):
         other.shape(TABLE)
+
+
+def test_an_older_format_is_brought_up_to_date(warehouse: PostgresWarehouse, other: PostgresWarehouse) -> None:
+    """Before fills came, there was no table for them."""
+    load(warehouse, [row("1", n=1)], add(n="bigint"))
+    with psycopg_of(warehouse) as connection:
+        connection.execute("DROP TABLE catchment.staged")
+        connection.execute("UPDATE catchment.format SET version = 1")
+    fill = Fill(TABLE, other.shape(TABLE).columns)
+    assert other.staged(fill) == frozenset()
+    assert rows(other, "SELECT version FROM catchment.format") == [(FORMAT_VERSION,)]
 
 
 def test_an_address_that_libpq_cannot_read(tmp_path: Path) -> None:

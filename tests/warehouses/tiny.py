@@ -14,7 +14,20 @@ import duckdb
 
 from catchment.errors import CatchmentError
 from catchment.record import now
-from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import (
+    ArrowStream,
+    Asker,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+)
 from catchment.warehouses.duckdb_query import confine, run_query
 from catchment.warehouses.duckdb_server import WarehouseServer
 from catchment.warehouses.running import Running
@@ -23,8 +36,6 @@ from catchment.warehouses.shape import Column, Shape
 
 class TinyWarehouse:
     """Keeps what it is told, so that a test sees every argument and every answer come through."""
-
-    fills_columns = True
 
     def __init__(self, file: Path) -> None:
         self._connection = duckdb.connect(str(file))
@@ -39,6 +50,7 @@ class TinyWarehouse:
         self.expired: list[tuple[str, datetime, int, str | None]] = []
         self.views: list[LatestView] = []
         self.past_ledger = False
+        self.rebuilds: list[tuple[Rebuild, dict[str, Any]]] = []
         self.gathered: list[tuple[Fill, Sequence[str], Sequence[Rows]]] = []
 
     def _fail(self) -> None:
@@ -73,6 +85,13 @@ class TinyWarehouse:
 
     def fill(self, fill: Fill) -> Filled:
         return Filled(len(self.gathered), len(fill.columns))
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        self.rebuilds.append((rebuild, {}))
+
+    def end_rebuild(self, rebuild: Rebuild, **arguments: Any) -> Rebuilt:
+        self.rebuilds.append((rebuild, arguments))
+        return Rebuilt(7, ("incoming/1",), 2, True)
 
     def row_count(self, table: str, since: datetime, enough: int) -> int:
         return min(enough, 7)

@@ -1,4 +1,4 @@
-"""`catchment replay`: rows that a table lacks, from the archive, or values that its rows lack."""
+"""`catchment replay`: rows that a table lacks, from the archive, or values that its rows lack, or all of it anew."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from catchment.load.fill import FillDone
 from catchment.load.fill import fill as fill_table
 from catchment.load.fill_columns import FillColumns
 from catchment.load.loader import Loader
+from catchment.load.rebuild import RebuildDone
+from catchment.load.rebuild import check as check_rebuild
+from catchment.load.rebuild import rebuild as rebuild_table
 from catchment.load.replay import Replayed
 from catchment.load.replay import replay as replay_table
 
@@ -42,6 +45,18 @@ FILLED_PER_S = 70_000
     help="Add no rows: fill this column, or that of this field, in rows where it is null. It is added if it is not "
     "there. May be given several times.",
 )
+@click.option(
+    "--rebuild",
+    "is_rebuild",
+    is_flag=True,
+    help="Build the table anew beside the old one, and put its rows in the old ones' place at once. Views, grants and "
+    "indexes stay.",
+)
+@click.option(
+    "--drop-others",
+    is_flag=True,
+    help="With --rebuild: let rows go that the archive does not have. Without it nothing is done where there are any.",
+)
 @click.option("--dry-run", is_flag=True, help="Say how much would be read, and do nothing.")
 @click.option("--json", "is_json", is_flag=True, help="Print what was done as a JSON object.")
 def replay(
@@ -50,6 +65,8 @@ def replay(
     since: str | None,
     until: str | None,
     columns: tuple[str, ...],
+    is_rebuild: bool,
+    drop_others: bool,
     dry_run: bool,
     is_json: bool,
 ) -> None:
@@ -62,6 +79,10 @@ def replay(
     span = (moment(since), moment(until))
     if span[0] is not None and span[1] is not None and span[0] >= span[1]:
         raise UsageError("--until is not later than --since", "the earlier time with --since")
+    if is_rebuild and (columns or any(span)):
+        raise UsageError("--rebuild is for all of a table", "leave out --fill, --since and --until")
+    if drop_others and not is_rebuild:
+        raise UsageError("--drop-others goes with --rebuild", f"catchment replay {table} --rebuild --drop-others")
     archive = project.archive.open()
     with warehouse_of(project) as warehouse:
         loader = Loader.of(
@@ -70,10 +91,15 @@ def replay(
         if dry_run:
             if columns:
                 FillColumns(loader, table, columns).check()
+            if is_rebuild:
+                check_rebuild(loader, table)
             speed = FILLED_PER_S if columns else REPLAYED_PER_S
             _say_extent(table, extent(archive, table, *span), speed, is_json=is_json)
             return
-        damaged = (_fill if columns else _replay)(loader, archive, table, span, columns, is_json)
+        if is_rebuild:
+            damaged = _rebuild(loader, archive, table, drop_others, is_json)
+        else:
+            damaged = (_fill if columns else _replay)(loader, archive, table, span, columns, is_json)
     if damaged:
         raise StorageError(
             f"{damaged} files of the archive are damaged and were left out", "catchment doctor --archive"
@@ -106,6 +132,21 @@ def _fill(loader: Loader, archive: Archive, table: str, span: _Span, columns: tu
     if done.left:
         said += f"; of {done.left:,} the column does not take the value, which stays where it is"
     _say({**found, "files": done.files, "damaged_files": done.damaged}, said, is_json=is_json)
+    return done.damaged
+
+
+def _rebuild(loader: Loader, archive: Archive, table: str, drop_others: bool, is_json: bool) -> int:
+    records = extent(archive, table, None, None).records if sys.stderr.isatty() else 0
+
+    def progress(done: RebuildDone) -> None:
+        _show(f"{done.records:,} of {records:,} records read")
+
+    done = rebuild_table(loader, archive, table, drops_others=drop_others, progress=progress)
+    found = {"table": table, "rows": done.rows, "dropped": done.others, "records": done.records, "files": done.files}
+    said = f"{table}: built anew with {done.rows:,} rows, of {done.records:,} records in {done.files:,} files"
+    if done.others:
+        said += f"; {done.others:,} rows went that the archive does not have"
+    _say({**found, "damaged_files": done.damaged}, said, is_json=is_json)
     return done.damaged
 
 

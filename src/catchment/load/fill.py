@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from catchment.archives import Archive
-from catchment.errors import Malformed, SchemaChanged, UsageError
+from catchment.errors import Malformed, SchemaChanged
 from catchment.load.election import Election
 from catchment.load.fill_columns import FillColumns
 from catchment.load.gathering import Gathering, Piece
@@ -71,10 +71,6 @@ def fill(
 
     Raises `UsageError` for a table that is not there or has halted, and for a column that can't be filled.
     """
-    if not loader.warehouse.fills_columns:
-        raise UsageError(
-            "this warehouse cannot fill columns yet", "replay without --fill, which adds the rows that it lacks"
-        )
     filling = _Filling(loader, archive, table, _in_utc(since), _in_utc(until), progress)
     for _ in range(_ATTEMPTS):
         try:

@@ -99,8 +99,8 @@ class Versions:
             os.fsync(new.fileno())
         Path(new.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
         Path(new.name).replace(path)
-        person = {f"GIT_{role}_{what}": value
-                  for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", name), ("EMAIL", email))}  # fmt: skip
+        roles = ("GIT_AUTHOR", "GIT_COMMITTER")
+        person = {f"{role}_{what}": value for role in roles for what, value in (("NAME", name), ("EMAIL", email))}
         self._git("add", "--", self._name(path))
         if self._git("status", "--porcelain", "--", self._name(path)).strip():
             self._git("commit", "--quiet", "--only", "-m", message, "--", self._name(path), environment=person)

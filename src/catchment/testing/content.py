@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import nanoarrow
@@ -46,7 +47,7 @@ def canonical(value: Any) -> Any:
         case datetime():
             return value.astimezone(UTC)
         case float() if value.is_integer():
-            return int(value)
+            return int(Decimal(repr(value)))  # as its digits say, which is what a JSON column of PostgreSQL keeps
         case list():
             return [_inside(each) for each in value]
         case dict():

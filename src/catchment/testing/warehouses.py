@@ -9,10 +9,10 @@ class TestMyWarehouse(WarehouseConformance):
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -38,17 +38,22 @@ from catchment.testing.batches import (
 from catchment.testing.content import rows
 from catchment.testing.entries import EntryConformance
 from catchment.testing.expiring import ExpiryConformance
+from catchment.testing.fills import FillConformance
+from catchment.testing.rebuilds import RebuildConformance
 from catchment.testing.views import ViewConformance
 from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 
-class WarehouseConformance(AskerConformance, EntryConformance, ExpiryConformance, ViewConformance):
+class WarehouseConformance(
+    AskerConformance, EntryConformance, ExpiryConformance, ViewConformance, FillConformance, RebuildConformance
+):
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
 
-    makes_backups = True
-    """False for an engine that is backed up by its own tools: `backup` then names them."""
+    differs: ClassVar[Mapping[str, str]] = {}
+    """Where an engine does otherwise what a test is about, by the test's name: what it does instead, for the matrix in
+    the docs. `test_a_backup_is_a_warehouse` is one that may differ: `backup` then names the engine's own tools."""
 
     @pytest.fixture
     def warehouse(self) -> Iterator[Warehouse]:
@@ -414,7 +419,7 @@ class WarehouseConformance(AskerConformance, EntryConformance, ExpiryConformance
         assert warehouse.ledger(["a"]) == {"a": {TABLE}}
 
     def test_a_backup_is_a_warehouse(self, warehouse: Warehouse, tmp_path: Path) -> None:
-        if not self.makes_backups:
+        if "test_a_backup_is_a_warehouse" in self.differs:
             with pytest.raises(UsageError, match="backed up by") as error:
                 warehouse.backup(tmp_path / "backup")
             assert error.value.hint

@@ -31,14 +31,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
     record_id: str = ""
 
 
-ChangeKind = Literal["table added", "column added", "widened", "rescued", "frozen out", "no room", "vanished"]
+ChangeKind = Literal[
+    "table added", "column added", "widened", "rescued", "frozen out", "no room", "vanished", "retyped", "dropped"
+]
 
 
 class SchemaChange(msgspec.Struct, frozen=True):
     """Something that changed in what a table gets, as `catchment.schema_change` has it.
 
     A column was added or widened; a value was rescued, since its column does not take it, its table is frozen, or has
-    no room for another column; a field has not come for a while.
+    no room for another column; a field has not come for a while; a table that was built anew gave a column another
+    type, or dropped it.
     """
 
     kind: ChangeKind
@@ -217,6 +220,35 @@ class Asker(msgspec.Struct, frozen=True):
     """The session's time zone, by its IANA name."""
 
 
+class Rebuild(msgspec.Struct, frozen=True):
+    """A loaded table that is to be built anew beside the one that is there."""
+
+    table: str
+    columns: tuple[Column, ...]
+    """Those that it begins with; it gets further ones as any table does."""
+    dropped: tuple[str, ...] = ()
+    """Fields whose columns go."""
+
+    @property
+    def side(self) -> str:
+        """The new table: the same for a rebuild that is begun again, and another for any other. `load` fills it, and
+        the ledger knows its batches under this name until it takes the old one's place."""
+        said = repr((self.table, self.columns, self.dropped))
+        return f"catchment.rebuild_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """Whether a new table has taken the old one's place, or what it still lacks."""
+
+    rows: int = 0
+    """That the table has now."""
+    missing: tuple[str, ...] = ()
+    """Archive files whose batch the old table has and the new one does not."""
+    others: int = 0
+    """Rows of the old table that the new one does not have."""
+    is_done: bool = False
+
+
 class ArrowStream(Protocol):
     """A query's result: columns and types at once, rows as they come. Read it once, then or before close it."""
 
@@ -274,9 +306,6 @@ class Warehouse(Protocol):
         that the ledger has is searched for rows missing from the table, and `early` is believed only where
         the row it points at is there."""
 
-    fills_columns: bool
-    """Whether `stage` and `fill` are there; else they raise `UsageError`."""
-
     def staged(self, fill: Fill) -> frozenset[str]:
         """Of which archive files the side table has the values; none where there is no side table."""
 
@@ -296,6 +325,33 @@ class Warehouse(Protocol):
         of that row's `_rescued`, which becomes null with the last one. A row that is not there stays so, and one of
         which the side table has two different values stays as it is. Raises `SchemaChanged`, and drops the side table,
         where the table has other columns by now. `tidy` drops side tables that nothing was added to for a week.
+        """
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        """Make the table `rebuild.side`, with the old one's key, or go on with it: `load` fills it. It knows what was
+        deleted from the old one. `tidy` drops one that nothing was added to for a week.
+        """
+
+    def end_rebuild(
+        self,
+        rebuild: Rebuild,
+        *,
+        without: Sequence[str] = (),
+        noted: Sequence[SchemaChange] = (),
+        drops_others: bool = False,
+        holds_back: bool = False,
+    ) -> Rebuilt:
+        """Put the new table's rows, types, tombstones and entries of `early` in the place of the old one's, under the
+        locks of both and in one transaction that also writes `noted` and drops the new table. What hangs on the table
+        stays: views, grants, indexes.
+
+        Nothing is done while the old table has batches that the new one lacks, but for files of `without`: `missing`
+        names them. With `holds_back` others' loads of the table then raise `Retry` for some seconds, so that it comes
+        to an end. Nor is anything done, unless `drops_others`, while the old one has rows (by `source` and `id`, of a
+        keyed table by key) that the new one lacks and that were not deleted.
+
+        Raises `SchemaChanged` where the old table has no column for a field of the new one, `UsageError` where
+        something that uses a column keeps it from changing, or where no rebuild was begun.
         """
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:

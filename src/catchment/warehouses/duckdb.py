@@ -17,32 +17,41 @@ from weakref import WeakValueDictionary
 
 import duckdb
 
-from catchment.errors import (
-    Abort,
-    CannotWiden,
-    Malformed,
-    NoSpace,
-    Retry,
-    SchemaChanged,
-    StorageError,
-    UsageError,
-    WarehouseDown,
-)
+from catchment.errors import Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
 from catchment.log import get_log
-from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import (
+    ArrowStream,
+    Asker,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+    SchemaChange,
+)
 from catchment.warehouses import duckdb_fill as filling
+from catchment.warehouses import duckdb_rebuild as rebuilding
 from catchment.warehouses import duckdb_sql as sql
 from catchment.warehouses.duckdb_config import DuckDBConfig
 from catchment.warehouses.duckdb_diagnose import diagnose
+from catchment.warehouses.duckdb_errors import translated
 from catchment.warehouses.duckdb_expire import expire
 from catchment.warehouses.duckdb_ledger import read_ledger, write_ledger
 from catchment.warehouses.duckdb_load import load_batch
-from catchment.warehouses.duckdb_opening import CATALOG, Opening, first_line, recall_early, recall_shapes
+from catchment.warehouses.duckdb_opening import CATALOG, Opening, recall_early, recall_shapes
 from catchment.warehouses.duckdb_query import run_query
+from catchment.warehouses.duckdb_shapes import change
 from catchment.warehouses.ledger import Ledger
-from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.quoting import table_name
+from catchment.warehouses.rebuilding import HELD_BACK_S, check_begun
+from catchment.warehouses.rebuilding import after as shape_after
 from catchment.warehouses.running import Running
-from catchment.warehouses.shape import MAX_EXACT_INTEGER, AddColumn, Change, SetKey, Shape, Widen, batch_id
+from catchment.warehouses.shape import Shape, batch_id
 
 _log = get_log("warehouse")
 
@@ -52,7 +61,6 @@ class DuckDBWarehouse:
 
     Config = DuckDBConfig
     is_embedded = True
-    fills_columns = True
     diagnose = staticmethod(diagnose)
 
     def __init__(self, config: DuckDBConfig, folder: Path, readable: Sequence[Path] = ()) -> None:
@@ -67,6 +75,7 @@ class DuckDBWarehouse:
         self._boot = secrets.token_hex(4)
         self._changes: Counter[str] = Counter()
         self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+        self._held_back: dict[str, float] = {}
         self._finding_lock = threading.Lock()
         self._ddl = threading.Lock()
         self._checkpointing = threading.Lock()
@@ -125,9 +134,11 @@ class DuckDBWarehouse:
     ) -> Loaded:
         if not past_ledger and ledger.has(batch):
             return Loaded(batch.files, batch.table, 0, 0, 0, skipped=True)
+        if self._held_back.get(batch.table, 0) > time.monotonic():
+            raise Retry(f"{batch.table} is being put in place anew")
         if shapes[batch.table].version != batch.shape_version:
             raise SchemaChanged(batch.table)
-        shapes[batch.table] = shape = self._change(cursor, shapes[batch.table], batch.changes)
+        shapes[batch.table] = shape = change(cursor, shapes[batch.table], batch.changes)
         loaded = load_batch(cursor, shape, batch, tmp=self._tmp, tables_with_early=early, past_ledger=past_ledger)
         ledger.add(batch, loaded)
         return loaded
@@ -161,66 +172,7 @@ class DuckDBWarehouse:
             raise
 
     def _translated(self, error: duckdb.Error) -> Exception:
-        is_fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
-        match error:
-            case _ if is_fatal or "has been invalidated" in str(error):
-                # Nothing works on this file any more until the process is another.
-                return Abort(f"DuckDB has stopped: {first_line(error)}", "restart the warehouse process, as `up` does")
-            case _ if "No space left" in str(error):  # as what kind of error depends on who met it first
-                return NoSpace(f"no space left for {self.path}", "free some space; loading goes on by itself")
-            case _ if "Corrupt database file" in str(error):
-                hint = "stop, and move the file away: `catchment up` rebuilds it from the archive"
-                return StorageError(f"{self.path} is damaged: {first_line(error)}", hint)
-            case duckdb.TransactionException():
-                return Retry(f"a conflict in the warehouse: {first_line(error)}")
-            case duckdb.OutOfMemoryException():
-                return Retry(f"the warehouse ran out of memory: {first_line(error)}", "raise warehouse.memory_limit")
-            case duckdb.InvalidInputException() | duckdb.ConversionException() | duckdb.OutOfRangeException():
-                return Malformed("not-loadable", first_line(error))
-            case _:
-                return Retry(f"the warehouse could not: {first_line(error)}")
-
-    def _change(self, cursor: duckdb.DuckDBPyConnection, shape: Shape, changes: Sequence[Change]) -> Shape:
-        after = shape.after(changes)
-        if after == shape:
-            return shape
-        if shape.version == 0:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {name(shape.table.partition('.')[0])}")
-            cursor.execute(f"DROP VIEW IF EXISTS {table_name(shape.table)}")
-            cursor.execute(sql.create_table(after))
-            added = list(after.columns)
-        else:
-            added = [change.column for change in changes if isinstance(change, AddColumn)]
-            for column in added:
-                cursor.execute(sql.add_column(shape.table, column))
-            for change in changes:
-                if isinstance(change, Widen):
-                    self._widen(cursor, shape.table, change.name)
-        if added:
-            cursor.executemany(
-                "INSERT INTO catchment.columns VALUES ($1, $2, $3, $4)",
-                [(shape.table, column.field, column.name, column.type) for column in added],
-            )
-        for change in changes:
-            if isinstance(change, SetKey):
-                cursor.execute(
-                    "INSERT INTO catchment.keys VALUES ($1, $2::VARCHAR[])", [shape.table, list(change.fields)]
-                )
-        return after
-
-    def _widen(self, cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
-        quoted = name(column)
-        beyond = cursor.execute(
-            f"SELECT 1 FROM {table_name(table)} "
-            f"WHERE {quoted} > {MAX_EXACT_INTEGER} OR {quoted} < -{MAX_EXACT_INTEGER} LIMIT 1"
-        ).fetchone()
-        if beyond:
-            raise CannotWiden(table, column)
-        cursor.execute(sql.widen(table, column))
-        cursor.execute(
-            """UPDATE catchment.columns SET type = 'double' WHERE table_name = $1 AND column_name = $2""",
-            [table, column],
-        )
+        return translated(error, self.path)
 
     def tables(self, schema: str) -> Sequence[str]:
         return [table for table in tuple(self._shapes) if table.partition(".")[0] == schema]
@@ -260,6 +212,47 @@ class DuckDBWarehouse:
             if filled.rows:
                 self._changes[fill.table] += 1
         return filled
+
+    # ---- built anew -------------------------------------------------------------------
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        with self._locked({rebuild.table, rebuild.side}, ddl=True):
+            is_there = self.shape(rebuild.side).version > 0
+            with self._transaction() as cursor:
+                if not is_there:
+                    shape = rebuilding.begin(cursor, rebuild, self.shape(rebuild.table).key)
+                rebuilding.touch(cursor, rebuild.side)
+            if not is_there:
+                self._shapes[rebuild.side] = shape
+
+    def end_rebuild(
+        self,
+        rebuild: Rebuild,
+        *,
+        without: Sequence[str] = (),
+        noted: Sequence[SchemaChange] = (),
+        drops_others: bool = False,
+        holds_back: bool = False,
+    ) -> Rebuilt:
+        table, side = rebuild.table, rebuild.side
+        with self._locked({table, side}, ddl=True):
+            old, new = self.shape(table), self.shape(side)
+            check_begun(rebuild, old, new)
+            with self._transaction() as cursor:
+                missing = rebuilding.missing(cursor, rebuild, without)
+                if missing:
+                    if holds_back:
+                        self._held_back[table] = time.monotonic() + HELD_BACK_S
+                    return Rebuilt(missing=missing)
+                done = rebuilding.replace(cursor, rebuild, (old, new), noted, drops_others=drops_others)
+            self._held_back.pop(table, None)
+            if done.is_done:
+                self._shapes[table] = shape_after(old, new, rebuild)
+                self._shapes.pop(side)
+                if side in self._has_early:
+                    self._has_early = self._has_early - {side} | {table}
+                self._changes[table] += 1
+        return done
 
     # ---- the ledger -------------------------------------------------------------------
 
@@ -361,6 +354,9 @@ class DuckDBWarehouse:
         with self._transaction() as cursor:
             cursor.execute("DELETE FROM catchment.early WHERE _received_at < $1", [early_before])
             filling.drop_abandoned(cursor)
+            dropped = rebuilding.drop_abandoned(cursor)
+        for side in dropped:
+            self._shapes.pop(side, None)
         if self._checkpointing.acquire(blocking=False):
             try:
                 self._cursor().execute("CHECKPOINT")

@@ -81,7 +81,7 @@ def drop(cursor: duckdb.DuckDBPyConnection, side: str) -> None:
 def drop_abandoned(cursor: duckdb.DuckDBPyConnection) -> None:
     """Drop the side tables of fills that were begun and given up."""
     rows = cursor.execute(
-        "SELECT side FROM catchment.staged GROUP BY side "
+        "SELECT side FROM catchment.staged WHERE starts_with(side, 'fill_') GROUP BY side "
         f"HAVING max(staged_at) < now() - INTERVAL {ABANDONED_DAYS} DAYS"
     ).fetchall()
     for (side,) in rows:

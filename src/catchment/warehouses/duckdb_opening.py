@@ -162,7 +162,8 @@ def recall_shapes(connection: duckdb.DuckDBPyConnection, version: int) -> dict[s
         columns[table].append(Column(field, column, kind))
     tables = connection.execute(
         "SELECT table_schema || '.' || table_name FROM information_schema.tables "
-        "WHERE table_type = 'BASE TABLE' AND table_schema <> 'catchment' AND table_catalog = current_database()"
+        "WHERE table_type = 'BASE TABLE' AND table_catalog = current_database() "
+        "AND (table_schema <> 'catchment' OR starts_with(table_name, 'rebuild_'))"
     ).fetchall()
     shapes = {table: Shape(table, version, tuple(columns[table]), tuple(keys.get(table, ()))) for (table,) in tables}
     for own, fields in (

@@ -15,7 +15,21 @@ import msgspec
 
 from catchment import __version__
 from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
-from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import (
+    ArrowStream,
+    Asker,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+    SchemaChange,
+)
 from catchment.warehouses import duckdb_wire as wire
 from catchment.warehouses.ipc import IpcFile
 from catchment.warehouses.shape import Shape
@@ -90,8 +104,6 @@ class RemoteDuckDB:
     closed while it was idle is made once more, on a new one. When the process goes in the middle of a call, or
     is not there, it raises `WarehouseDown`.
     """
-
-    fills_columns = True
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = runtime
@@ -196,6 +208,23 @@ class RemoteDuckDB:
         """As `Warehouse.fill`."""
         filled: Filled = self._call("fill", fill)
         return filled
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        """As `Warehouse.begin_rebuild`."""
+        self._call("begin_rebuild", rebuild)
+
+    def end_rebuild(
+        self,
+        rebuild: Rebuild,
+        *,
+        without: Sequence[str] = (),
+        noted: Sequence[SchemaChange] = (),
+        drops_others: bool = False,
+        holds_back: bool = False,
+    ) -> Rebuilt:
+        """As `Warehouse.end_rebuild`."""
+        rebuilt: Rebuilt = self._call("end_rebuild", rebuild, without, noted, drops_others, holds_back)
+        return rebuilt
 
     def ledger(self, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """As `Warehouse.ledger`."""

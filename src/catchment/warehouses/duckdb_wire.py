@@ -26,7 +26,21 @@ import msgspec
 
 from catchment import errors
 from catchment.errors import Abort, CatchmentError, StorageError
-from catchment.warehouses import Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows, Warehouse
+from catchment.warehouses import (
+    Asker,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+    SchemaChange,
+    Warehouse,
+)
 from catchment.warehouses.shape import Shape
 
 PROTOCOL = 2
@@ -88,6 +102,13 @@ CALLS: Mapping[str, Call] = {
     "staged": Call(tuple[Fill], frozenset[str], False, lambda w, a: w.staged(*a)),
     "stage": Call(tuple[Fill, list[str], list[Rows]], None, True, lambda w, a: w.stage(*a)),
     "fill": Call(tuple[Fill], Filled, True, lambda w, a: w.fill(*a)),
+    "begin_rebuild": Call(tuple[Rebuild], None, True, lambda w, a: w.begin_rebuild(*a)),
+    "end_rebuild": Call(
+        tuple[Rebuild, list[str], list[SchemaChange], bool, bool],
+        Rebuilt,
+        True,
+        lambda w, a: w.end_rebuild(a[0], without=a[1], noted=a[2], drops_others=a[3], holds_back=a[4]),
+    ),
     "enter": Call(tuple[list[LedgerEntry]], None, True, lambda w, a: w.enter(*a)),
     "forget": Call(tuple[list[str]], None, True, lambda w, a: w.forget(*a)),
     "expire": Call(

@@ -13,7 +13,23 @@ from typing import Any
 
 from catchment.errors import Retry, SchemaChanged, UsageError
 from catchment.record import DEAD_LETTERS
-from catchment.warehouses import ArrowStream, Asker, Batch, Fill, Filled, Halt, LatestView, LedgerEntry, Loaded, Rows
+from catchment.warehouses import (
+    ArrowStream,
+    Asker,
+    Batch,
+    Fill,
+    Filled,
+    Halt,
+    LatestView,
+    LedgerEntry,
+    Loaded,
+    Rebuild,
+    Rebuilt,
+    Rows,
+    SchemaChange,
+)
+from catchment.warehouses import postgres_fill as filling
+from catchment.warehouses import postgres_rebuild as rebuilding
 from catchment.warehouses import postgres_sql as sql
 from catchment.warehouses.ledger import Ledger
 from catchment.warehouses.postgres_config import PostgresConfig
@@ -27,6 +43,7 @@ from catchment.warehouses.postgres_shapes import Standing, change, lock, make_ow
 from catchment.warehouses.postgres_staging import Staging
 from catchment.warehouses.postgres_views import make_view
 from catchment.warehouses.quoting import table_name
+from catchment.warehouses.rebuilding import check_begun
 from catchment.warehouses.running import Running
 from catchment.warehouses.shape import Shape, batch_id
 
@@ -44,7 +61,6 @@ class PostgresWarehouse:
 
     Config = PostgresConfig
     diagnose = staticmethod(diagnose)
-    fills_columns = False
 
     def __init__(self, config: PostgresConfig, folder: Path) -> None:
         """Connects at the first call that needs it: while the database is away, archiving goes on.
@@ -104,6 +120,8 @@ class PostgresWarehouse:
         if not past_ledger and ledger.has(batch):
             return Loaded(batch.files, batch.table, 0, 0, 0, skipped=True)
         found = stand[batch.table]
+        if found.is_held:
+            raise Retry(f"{batch.table} is being put in place anew")
         if found.shape.version != batch.shape_version:
             self._remember(found.shape)
             raise SchemaChanged(batch.table)
@@ -221,16 +239,76 @@ class PostgresWarehouse:
     def cancel(self, query_id: str) -> bool:
         return self._running.cancel(query_id)
 
-    # ---- columns filled: not yet ------------------------------------------------------
+    # ---- filling columns --------------------------------------------------------------
 
     def staged(self, fill: Fill) -> frozenset[str]:
-        raise _no_filling()
+        with self._transaction() as connection:
+            return filling.staged(connection, fill) - {""}
 
     def stage(self, fill: Fill, names: Sequence[str], rows: Sequence[Rows]) -> None:
-        raise _no_filling()
+        with self._transaction() as connection:
+            if not self._is_of(connection, fill):
+                raise SchemaChanged(fill.table)
+            filling.stage(connection, self._staging, fill, names, rows)
 
     def fill(self, fill: Fill) -> Filled:
-        raise _no_filling()
+        with self._transaction() as connection:
+            lock(connection, [fill.table, fill.side])
+            is_old = not self._is_of(connection, fill)
+            if is_old:
+                filling.drop(connection, fill.side)
+            else:
+                filled = filling.put(connection, fill)
+                if filled.rows:
+                    connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), [fill.table]])
+        if is_old:
+            raise SchemaChanged(fill.table)
+        self._new_rows[fill.table] += filled.rows
+        return filled
+
+    def _is_of(self, connection: Connection, fill: Fill) -> bool:
+        """Whether the table has the fill's columns, as of now."""
+        shape = standing(connection, [fill.table], self._shapes)[fill.table].shape
+        self._remember(shape)
+        return set(fill.columns) <= set(shape.columns)
+
+    # ---- built anew -------------------------------------------------------------------
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        with self._transaction() as connection:
+            lock(connection, [rebuild.table, rebuild.side])
+            stand = standing(connection, [rebuild.table, rebuild.side], self._shapes)
+            key = stand[rebuild.table].shape.key
+            rebuilding.begin(connection, rebuild, key, is_there=stand[rebuild.side].shape.version > 0)
+
+    def end_rebuild(
+        self,
+        rebuild: Rebuild,
+        *,
+        without: Sequence[str] = (),
+        noted: Sequence[SchemaChange] = (),
+        drops_others: bool = False,
+        holds_back: bool = False,
+    ) -> Rebuilt:
+        table, side = rebuild.table, rebuild.side
+        with self._transaction() as connection:
+            lock(connection, [table, side])
+            stand = standing(connection, [table, side], self._shapes)
+            old, new = stand[table].shape, stand[side].shape
+            check_begun(rebuild, old, new)
+            missing = rebuilding.missing(connection, rebuild, without)
+            if missing:
+                if holds_back:
+                    rebuilding.hold_back(connection, table)
+                return Rebuilt(missing=missing)
+            done = rebuilding.replace(connection, rebuild, (old, new), noted, drops_others=drops_others)
+            if done.is_done:
+                connection.execute(sql.CONTENT_CHANGED, [secrets.token_hex(8), [table]])
+        if done.is_done:
+            self._shapes.pop(side, None)
+            self._shapes.pop(table, None)
+            self._new_rows[table] += done.rows
+        return done
 
     # ---- keeping ----------------------------------------------------------------------
 
@@ -238,6 +316,8 @@ class PostgresWarehouse:
         """ANALYZE, too, for the tables that have grown by much."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM catchment.early WHERE _received_at < %s", [early_before])
+            filling.drop_abandoned(connection)
+            rebuilding.drop_abandoned(connection)
         for table, rows in list(self._new_rows.items()):
             if rows >= MANY_ROWS:
                 with self._transaction() as connection:
@@ -288,7 +368,3 @@ def _change_content(connection: Connection, loaded: Sequence[Loaded]) -> str:
     if changed:
         connection.execute(sql.CONTENT_CHANGED, [content, sorted(changed)])
     return content
-
-
-def _no_filling() -> UsageError:
-    return UsageError("columns of PostgreSQL cannot be filled yet", "catchment replay adds the rows that it lacks")

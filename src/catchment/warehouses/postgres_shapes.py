@@ -43,13 +43,18 @@ class Standing:
     """Whether `catchment.early` points at rows of it."""
     content: str = ""
     """The version of its content, as others left it."""
+    is_held: bool = False
+    """Whether loads of it wait, since it is being built anew."""
 
 
 def make_own_tables(connection: Connection) -> None:
-    """Make what is not there yet. Raises `StorageError` for a warehouse that a newer Catchment has written."""
+    """Make what is not there yet, also in a warehouse of an older format. Raises `StorageError` for one that a newer
+    Catchment has written."""
     lock(connection, [sql.OWN_LOCK])
-    if _format(connection) is None:
+    found = _format(connection)
+    if found is None or found < sql.FORMAT_VERSION:
         connection.execute(sql.OWN_TABLES)
+        connection.execute("DELETE FROM catchment.format")
         connection.execute("INSERT INTO catchment.format VALUES (%s)", [sql.FORMAT_VERSION])
 
 
@@ -82,13 +87,13 @@ def standing(connection: Connection, tables: Sequence[str], known: Mapping[str, 
     changed = [table for table, (version, *_) in found.items() if _version(known, table) != version]
     columns = _columns(connection, changed)
     stand = {table: Standing(Shape(table)) for table in tables}
-    for table, (version, key, content, has_early) in found.items():
+    for table, (version, key, content, has_early, is_held) in found.items():
         shape = (
             Shape(table, version, _OWN_COLUMNS.get(table) or tuple(columns[table]), tuple(key or ()))
             if table in changed
             else known[table]
         )
-        stand[table] = Standing(shape, has_early, content)
+        stand[table] = Standing(shape, has_early, content, is_held)
     return stand
 
 
@@ -105,8 +110,7 @@ def _columns(connection: Connection, tables: Sequence[str]) -> defaultdict[str, 
 
 
 def change(connection: Connection, shape: Shape, changes: Sequence[Change], grant_select_to: Sequence[str]) -> Shape:
-    """Make the changes; the shape that the table has then. Its version grows beyond any that it ever had: also
-    beyond those of a warehouse that was put back to its backup since.
+    """Make the changes; the shape that the table has then.
 
     Raises `CannotWiden`, `Malformed` for a name that PostgreSQL keeps for itself, and `Retry` while somebody reads
     the table for longer than `DDL_PATIENCE_S`.
@@ -114,7 +118,7 @@ def change(connection: Connection, shape: Shape, changes: Sequence[Change], gran
     after = shape.after(changes)
     if after == shape:
         return shape
-    after = Shape(after.table, max(after.version, time.time_ns() // 1_000_000), after.columns, after.key)
+    after = Shape(after.table, next_version(after), after.columns, after.key)
     connection.execute(f"SET LOCAL lock_timeout = '{DDL_PATIENCE_S}s'")
     try:
         if shape.version == 0:
@@ -131,6 +135,12 @@ def change(connection: Connection, shape: Shape, changes: Sequence[Change], gran
         [after.version, list(after.key) or None, after.table],
     )
     return after
+
+
+def next_version(changed: Shape) -> int:
+    """The version of a shape that was changed: beyond any that the table ever had, also beyond those of a warehouse
+    that was put back to its backup since."""
+    return max(changed.version, time.time_ns() // 1_000_000)
 
 
 def _create(connection: Connection, shape: Shape, grant_select_to: Sequence[str]) -> None:

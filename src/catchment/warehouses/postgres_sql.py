@@ -11,7 +11,7 @@ import hashlib
 from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.shape import Column, ColumnType, Shape
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Texts that are compared, hashed or ordered by us are in the collation "C": the order of bytes, as `_version` needs
 # it, and several times faster.
@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS catchment.format (version integer NOT NULL);
 CREATE TABLE IF NOT EXISTS catchment.tables (
     table_name text COLLATE "C" PRIMARY KEY, shape_version bigint NOT NULL, content text NOT NULL, key_fields text[]
 );
+-- Until when loads of it wait, while it is built anew.
+ALTER TABLE catchment.tables ADD COLUMN IF NOT EXISTS held_until timestamptz;
 -- One row a batch loaded, written with its rows.
 CREATE TABLE IF NOT EXISTS catchment.ledger (
     batch text COLLATE "C" NOT NULL, batch_id text COLLATE "C" NOT NULL, table_name text COLLATE "C" NOT NULL,
@@ -77,6 +79,11 @@ CREATE TABLE IF NOT EXISTS catchment.schema_change (
     record_id text NOT NULL, batch text NOT NULL
 );
 CREATE INDEX IF NOT EXISTS schema_change_by_table ON catchment.schema_change (table_name, changed_at);
+-- Of which archive files the values are gathered for filling columns; the side tables go by the fill's name.
+CREATE TABLE IF NOT EXISTS catchment.staged (
+    side text COLLATE "C" NOT NULL, file text COLLATE "C" NOT NULL, staged_at timestamptz NOT NULL,
+    PRIMARY KEY (side, file)
+);
 CREATE OR REPLACE VIEW catchment.open_dead_letters AS
     SELECT * FROM catchment.dead_letters d
     WHERE NOT EXISTS (SELECT 1 FROM catchment.corrections c WHERE c.dead_letter = d._id);
@@ -121,13 +128,14 @@ LOCK = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS n (num
 
 TABLES = """
 SELECT t.table_name, t.shape_version, t.key_fields, t.content,
-    EXISTS (SELECT 1 FROM catchment.early e WHERE e.table_name = t.table_name)
+    EXISTS (SELECT 1 FROM catchment.early e WHERE e.table_name = t.table_name),
+    coalesce(t.held_until > clock_timestamp(), false)
 FROM catchment.tables t
 WHERE t.table_name = ANY (%s)
     AND to_regclass(format('%%I.%%I', split_part(t.table_name, '.', 1), split_part(t.table_name, '.', 2))) IS NOT NULL
 """
-"""Of these tables, those that are there: their shape's version, key, content's version, and whether `early` has rows
-of them."""
+"""Of these tables, those that are there: their shape's version, key, content's version, whether `early` has rows
+of them, and whether loads of them wait."""
 
 TABLES_OF = """
 SELECT t.table_name FROM catchment.tables t

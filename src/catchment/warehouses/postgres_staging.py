@@ -153,7 +153,7 @@ class Staged:
         elif not distinct:
             once = f" QUALIFY row_number() OVER (PARTITION BY {NEW}.source, {NEW}.id ORDER BY {NEW}.received_at) = 1"
         columns = "".join(
-            f", {_as_copied(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns
+            f", {as_copied(column, prepared=prepared)} AS {name(column.name)}" for column in shape.columns
         )
         clock = f", {NEW}.not_before AS {_NOT_BEFORE}" if early else ""
         keyed = f", {NEW}.version AS _version, {NEW}.key AS _key, {NEW}.op AS {_OP}" if shape.key else ""
@@ -214,35 +214,12 @@ class Staged:
 
     @contextlib.contextmanager
     def csv(self, batch: str | None) -> Iterator[Iterator[bytes]]:
-        """The rows as COPY's CSV with the columns of `sql.target_columns`, a piece at a time, through a pipe: there
-        is no file that might not fit. Raises what DuckDB met at the end of it."""
+        """The rows as COPY's CSV with the columns of `sql.target_columns`. Raises what DuckDB met at the end of it."""
         columns = ", ".join(
             "$batch AS _batch" if column == "_batch" else name(column) for column in sql.target_columns(self._shape)
         )
-        reading, writing = os.pipe()
-        failed: list[BaseException] = []
-
-        def write() -> None:
-            try:
-                self._cursor.execute(
-                    f"COPY (SELECT {columns} FROM staged) TO '/dev/fd/{writing}' "
-                    f"(FORMAT csv, HEADER false, USE_TMP_FILE false, {CSV})",
-                    {"batch": batch},
-                )
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                os.close(writing)
-
-        thread = threading.Thread(target=write, name="staging")
-        thread.start()
-        try:
-            yield _pieces(reading)
-        finally:
-            os.close(reading)  # where COPY has failed, the writer is told by it
-            thread.join()
-        if failed:
-            raise _translated(failed[0])
+        with piped(self._cursor, f"SELECT {columns} FROM staged", {"batch": batch}) as pieces:
+            yield pieces
 
     def drop(self) -> None:
         """Free the memory."""
@@ -255,12 +232,41 @@ class Staged:
             raise _translated(error) from error
 
 
+@contextlib.contextmanager
+def piped(cursor: duckdb.DuckDBPyConnection, selected: str, values: Any = None) -> Iterator[Iterator[bytes]]:
+    """What a query selects, as COPY's CSV, a piece at a time, through a pipe: there is no file that might not fit.
+    Raises what DuckDB met at the end of it."""
+    reading, writing = os.pipe()
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            cursor.execute(
+                f"COPY ({selected}) TO '/dev/fd/{writing}' (FORMAT csv, HEADER false, USE_TMP_FILE false, {CSV})",
+                values,
+            )
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            os.close(writing)
+
+    thread = threading.Thread(target=write, name="staging")
+    thread.start()
+    try:
+        yield _pieces(reading)
+    finally:
+        os.close(reading)  # where COPY has failed, the writer is told by it
+        thread.join()
+    if failed:
+        raise _translated(failed[0])
+
+
 def _pieces(reading: int) -> Iterator[bytes]:
     while piece := os.read(reading, CHUNK_BYTES):
         yield piece
 
 
-def _as_copied(column: Column, *, prepared: bool) -> str:
+def as_copied(column: Column, *, prepared: bool) -> str:
     """A value as it is staged. Times stay the text they came as, once it is sure that PostgreSQL reads the same in
     it: neither side then makes anything of it that is written again."""
     found = value(column, prepared=prepared)
