@@ -11,6 +11,10 @@ _ENDS = frozenset({
     "all", "by", "qualify", "values", "return", "lambda", "limit", "offset", "using", "if", ",", "(", "[", "{",
     ";", ":", ":=", "=>",
 })  # fmt: skip
+_CALLED = frozenset({"if", "filter"})
+"""No ends where parentheses follow: `if(a, b, c) in $f`, `count(*) filter (where a) in $f`."""
+_NAMES = frozenset({"filter", "if", "by", "return", "lambda", "values", "offset", "qualify"})
+"""Names of columns as well, where nothing else stands before `in`."""
 _CLOSING = {")": "(", "]": "[", "}": "{", "end": "case"}
 _OPENING = frozenset(_CLOSING.values())
 
@@ -28,10 +32,17 @@ def left_side(loud: Sequence[Token], end: int) -> int:
             depth += 1
         elif depth:
             depth -= word in _OPENING
-        elif word in _ENDS or _is_lambda_arrow(loud, at - 1, end):
+        elif _is_end(loud, at - 1, end):
             break
         at -= 1
-    return at
+    return at - 1 if at == end and at > 0 and _keyword(loud, at - 1) in _NAMES else at
+
+
+def _is_end(loud: Sequence[Token], at: int, end: int) -> bool:
+    word = _keyword(loud, at)
+    if word in _CALLED and at + 1 < end and loud[at + 1].text == "(":
+        return False
+    return word in _ENDS or _is_lambda_arrow(loud, at, end)
 
 
 def with_not(loud: Sequence[Token], first: int, last: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import msgspec
 from duckdb import DuckDBPyConnection, StatementType
@@ -36,27 +37,46 @@ def check_allowed(cursor: DuckDBPyConnection, text: str, kind: StatementType, lo
         raise UsageError(
             f"a query of {len(text):,} characters; at most {MAX_SQL_CHARACTERS:,} are taken", "use parameters"
         )
+    named = _known.get(text)
+    if named is None:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        named = _known[text] = _judge(cursor, text, kind)
+    missing = _missing(cursor, named.tables, loaded)
+    if missing is not None:
+        raise _explained(missing, text, named.shift)
+
+
+class _Named(NamedTuple):
+    """The tables of a statement that may run, with their schemas; `shift` is where in it their offsets begin."""
+
+    tables: list[TableName]
+    shift: int | None
+
+
+_MAX_KNOWN = 512
+_known: dict[str, _Named] = {}
+"""Statements that may run as far as their text tells: a dashboard sends the same ones again and again."""
+
+
+def _judge(cursor: DuckDBPyConnection, text: str, kind: StatementType) -> _Named:
     for candidate in _judged(text, kind):
         serialized = cursor.execute(_SERIALIZE, [candidate]).fetchone()
         assert serialized is not None
+        shift = text.find(candidate) if kind is not StatementType.MULTI else None
         try:
             tree = msgspec.json.decode(serialized[0])
             if tree.get("error"):
                 continue
             found = refused(tree)
-            missing = None if found else _missing(cursor, qualified_tables(tree), loaded)
+            if found is not None:
+                raise _explained(found, text, shift)
+            return _Named(qualified_tables(tree), shift)
         except RecursionError:
-            raise UsageError(
-                "a query that is nested too deeply", "fewer joins and subqueries within each other"
-            ) from None
+            hint = "fewer joins and subqueries within each other"
+            raise UsageError("a query that is nested too deeply", hint) from None
         except TreeError as error:
             raise UsageError(f"this query cannot be judged: {error}", "a plain SELECT") from None
-        shift = text.find(candidate) if kind is not StatementType.MULTI else None
-        if found is not None:
-            raise _explained(found, text, shift)
-        if missing is not None:
-            raise _explained(missing, text, shift)
-        return
     hint = "PIVOT … ON (expression) IN (values)" if kind is StatementType.MULTI else "SELECT, or EXPLAIN SELECT"
     raise UsageError("this statement cannot be judged before it runs", hint)
 
