@@ -63,6 +63,7 @@ def texts(old: str, new: str) -> list[str]:
         ("sql area", "sql ar¦", ["area", "bar"]),
         ("sql area", "sql ¦", ["number", "line", "area", "bar", "scatter", "heat", "table", "query"]),
         (" stack=100%", " st¦", ["stack="]),
+        (" stack=100%", " stack=100% st¦", []),
         (" stack=100%", " stack=¦", ["zero", "100%", "none"]),
         (" stack=100%", " click=r¦", ["region", "period"]),
         (" stack=100%", " y=n,ch¦", ["channel"]),
@@ -95,6 +96,9 @@ def test_in_sql_tables_and_columns_are_anothers_to_know() -> None:
     assert found.sql is not None
     assert found.sql.text[: found.offset] == "select day, channel, n from mi"
     assert (found.end - found.start, found.queries) == (2, ("mine",))
+    below = at_mark(BOARD.replace("channel, n from mine", "channel,\n  n\nfrom mi¦"))
+    assert below.sql is not None
+    assert below.sql.text[: below.offset] == "select day, channel,\n  n\nfrom mi"
     in_query = at_mark(BOARD.replace("* from chats", "* from ch¦"))
     assert in_query.queries == ()
     in_filter = at_mark(BOARD.replace("queue from chats", "queue from ch¦"))
