@@ -98,7 +98,8 @@ at the same elapsed minute while the period runs. Seen on Wednesday, 2026-11-25,
 """
 _GRAIN = """\
 The grain is hours up to 2 days, days up to 92, weeks up to 400, else months. Who looks may choose another, as long as
-there are at most {most:,} steps.
+there are at most {most:,} steps. A day on which the clock is put back has 25 hours; DuckDB's `date_trunc` counts the
+one that comes twice as one, `time_bucket(interval '1 hour', …)` as two.
 """
 _ADDRESS = """\
 The address of a page holds what is chosen. A filter that it does not name has its default; `?queue=Cards&queue=Other`

@@ -201,6 +201,9 @@ filters:
     ]
     alone = front.replace("$org", "$period").replace("$repo", "$org")
     assert said(board("", alone)) == ["7:3: filter org needs itself first"]
+    through_a_query = front.replace("issues where repo in $repo", "mine").replace(" where org in $org", "")
+    query = "```sql query mine\nselect * from issues where org in $org\n```\n"
+    assert said(board(query, through_a_query)) == ["7:3: filter org needs itself first"]
 
 
 @pytest.mark.parametrize(

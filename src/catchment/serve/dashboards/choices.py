@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from catchment.serve.dashboards.board import Board, Choice, Filter, Range, Scalar
 from catchment.serve.dashboards.clock import UNITS
+from catchment.serve.dashboards.compose import filters_read
 from catchment.serve.dashboards.periods import Period, parse_period
 from catchment.serve.dashboards.spelling import joined, meant, nearest
-from catchment.serve.dashboards.sql_text import filters_named
 from catchment.serve.dashboards.values import parse_date, parse_number, parse_range, range_text, same_value, value_text
 from catchment.sql.choices import Between, Contains, Equal, Span, Value
 from catchment.sql.choices import Choice as ForSql
@@ -216,8 +216,8 @@ def in_order(board: Board) -> list[str]:
 
 
 def parents_of(board: Board, each: Filter) -> list[str]:
-    """The filters that a filter's SQL names."""
-    return filters_named(each.source.text, board.filters, board.dialect) if each.source else []
+    """The filters that a filter's SQL names, itself or in the queries that it reads."""
+    return filters_read(board, each.source.text) if each.source else []
 
 
 def address_text(value: Scalar) -> str:

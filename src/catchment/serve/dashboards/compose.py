@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from catchment.serve.dashboards.board import Board, Fence, Mistake, Place, Source
 from catchment.serve.dashboards.spelling import joined
+from catchment.serve.dashboards.sql_text import filters_named
 from catchment.serve.dashboards.table_words import tables_named
 from catchment.sql.lexer import Token, tokens
 
@@ -91,6 +92,13 @@ def queries_read(board: Board, sql: str, tables_read: TablesRead | None = None) 
     read = None if tables_read is None else tables_read(sql)
     names = {name.lower() for name in read} if read is not None else tables_named(sql, board.dialect)
     return [name for name in board.queries if name in names]
+
+
+def filters_read(board: Board, sql: str) -> list[str]:
+    """The filters that a statement names, itself or in the queries that it reads, in the order of the file."""
+    texts = [sql, *(board.queries[name].sql.text for name in needed_queries(board, sql))]
+    named = {name for text in texts for name in filters_named(text, board.filters, board.dialect)}
+    return [name for name in board.filters if name in named]
 
 
 def cycles(needs: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:

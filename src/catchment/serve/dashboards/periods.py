@@ -129,7 +129,7 @@ class PeriodText:
             before = floor(move(start, -count, unit), unit)
         if instant(now) >= instant(end):
             return Span(before, start)
-        return Span(before, min(move(now, -count, unit), start, key=instant))
+        return Span(before, move(now, -count, unit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
 from catchment.serve.dashboards.board import Board, Filter, Mistake, Place, Source, sentence
-from catchment.serve.dashboards.compose import cycle_text, cycles
+from catchment.serve.dashboards.compose import cycle_text, cycles, filters_read
 from catchment.serve.dashboards.fences import read_parts
 from catchment.serve.dashboards.front import Front, read_front
 from catchment.serve.dashboards.layout import FenceLines, body_parts, front_lines
-from catchment.serve.dashboards.sql_text import filters_named, sql_mistakes
+from catchment.serve.dashboards.sql_text import sql_mistakes
 
 MAX_FENCES = 300
 
@@ -31,13 +32,12 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
     front, first = _front(lines, note)
     if front.filters is not None:
         _check_sql(front.filters, front.annotations, dialect, note)
-        _check_order(front.filters, dialect, note)
     parts = list(body_parts(lines, first))
     beyond = [part for part in parts if isinstance(part, FenceLines)][MAX_FENCES:]
     if beyond:
         note(Place(beyond[0].start, 1), f"at most {MAX_FENCES} fences: the rest is left out")
         parts = [part for part in parts if part.start < beyond[0].start]
-    return Board(
+    board = Board(
         path=path,
         title=front.title or sentence(PurePath(path).stem),
         owner=front.owner,
@@ -47,9 +47,11 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
         filters=front.filters or {},
         annotations=front.annotations,
         parts=read_parts(path, lines, parts, front.filters, dialect),
-        mistakes=tuple(sorted(set(mistakes))),
+        mistakes=(),
         dialect=dialect,
     )
+    _check_order(board, note)
+    return replace(board, mistakes=tuple(sorted(set(mistakes))))
 
 
 def _front(lines: list[str], note: Note) -> tuple[Front, int]:
@@ -77,11 +79,10 @@ def _check_sql(filters: Mapping[str, Filter], annotations: Source | None, dialec
             note(source.at(offset), text)
 
 
-def _check_order(filters: Mapping[str, Filter], dialect: str, note: Note) -> None:
+def _check_order(board: Board, note: Note) -> None:
     """Filters whose SQL needs, in the end, themselves; said at the last of them."""
     needs = {
-        name: filters_named(each.source.text, filters, dialect) if each.source else []
-        for name, each in filters.items()
+        name: filters_read(board, each.source.text) if each.source else [] for name, each in board.filters.items()
     }
     for ring in cycles(needs):
-        note(filters[ring[-1]].place, cycle_text("filter", ring))
+        note(board.filters[ring[-1]].place, cycle_text("filter", ring))

@@ -175,8 +175,6 @@ class _Shaping:
             self._note("color", "color: several y are told apart by their names, so there can be no color")
         is_flat = self._fence.kind == "bar" and self._kind(x) == "number" and self._kind(y[0]) != "number"
         if is_flat and len(y) == 1:
-            # What was taken for the colour may be the names' own column.
-            color = None if color == y[0] else color
             x, y = y[0], (x,)
         for at in y:
             if self._kind(at) != "number":
