@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("catchment.cli.replay:replay", "Load what TABLE lacks from the archive: rows, or values."),
     "restore": ("catchment.cli.restore:restore", "Bring every table back from the archive."),
     "archive": ("catchment.cli.archive:archive", "See what the archive holds, and check that it is whole."),
-    "backup": ("catchment.cli.backup:backup", "Copy the warehouse, as of one moment, while loading goes on."),
+    "backup": ("catchment.cli.backup:backup", "Copy warehouse and accounts while everything goes on."),
     "admin": ("catchment.cli.admin:admin", "See and change who may sign in; see who did what."),
     "completion": ("catchment.cli.completion:completion", "Print a shell's completion script."),
 }
