@@ -28,7 +28,7 @@ class SmallQueue:
 
 
 class SmallStore:
-    """An archive, a warehouse or a state for tests of what surrounds one."""
+    """An archive or a warehouse for tests of what surrounds one."""
 
     class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Its settings."""
@@ -37,6 +37,16 @@ class SmallStore:
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
+        self.folder = folder
+
+
+class SmallState:
+    """A state for tests of what surrounds one."""
+
+    class Config(msgspec.Struct, frozen=True, kw_only=True):
+        """It has no settings."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
         self.folder = folder
 
 
@@ -66,7 +76,7 @@ def small_adapters(monkeypatch: pytest.MonkeyPatch) -> Any:
         registry.Adapter("archive", "disk", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "duckdb", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "needy", "tests.small_adapters:NeedsUrl"),
-        registry.Adapter("state", "sqlite", "tests.small_adapters:SmallStore"),
+        registry.Adapter("state", "sqlite", "tests.small_adapters:SmallState"),
     )
     monkeypatch.setattr(registry, "ADAPTERS", own)
     registry.adapter_class.cache_clear()

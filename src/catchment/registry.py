@@ -87,6 +87,13 @@ ADAPTERS = (
         settings="catchment.warehouses.postgres_config:PostgresConfig",
     ),
     Adapter("state", "sqlite", "catchment.state.sqlite:SqliteState"),
+    Adapter(
+        "state",
+        "postgres",
+        "catchment.state.postgres:PostgresState",
+        extra="postgres",
+        settings="catchment.state.postgres_config:PostgresStateConfig",
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from catchment.serve.accounts.passwords import Passwords, WeakPassword, check_pa
 from catchment.serve.config import ServeConfig, SignInConfig
 from catchment.state.audit import Audit
 from catchment.state.links import Purpose
+from catchment.state.users import Users
 from tests.accounts.asking import Answer, Browser, World, where
 from tests.accounts.conftest import EMAIL, PASSWORD, signed_in
 
@@ -46,18 +48,19 @@ def test_not_by_another(world: World, ana: Browser, password: str) -> None:
     assert browser.cookies == {}
 
 
-def test_what_is_said_does_not_tell_who_has_an_account(world: World, ana: Browser) -> None:
+def test_what_is_said_does_not_tell_who_has_an_account(
+    world: World, ana: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     administration.invite(world.state, "invited@acme.example", world.clock(), COMMAND, role="viewer")
     signed_in(world, "gone@acme.example", "viewer")
     administration.revoke(world.state, "gone@acme.example", world.clock(), COMMAND)
-    hashes: list[str | None] = []
+    verify, hashed = PasswordHasher.verify, []
 
-    class Watched(Passwords):
-        def fits(self, password: str, password_hash: str | None) -> bool:
-            hashes.append(password_hash)
-            return super().fits(password, password_hash)
+    def watched(hasher: PasswordHasher, *given: str) -> bool:
+        hashed.append(given[0])
+        return verify(hasher, *given)
 
-    world.accounts.passwords = Watched(memory_kib=8, passes=1)
+    monkeypatch.setattr(PasswordHasher, "verify", watched)
     answers = [
         sign_in(world.browser(address=f"198.51.100.{at}"), email, "not the password")
         for at, email in enumerate(
@@ -68,7 +71,7 @@ def test_what_is_said_does_not_tell_who_has_an_account(world: World, ana: Browse
         (401, answers[0].body, *sorted(answers[0].headers))
     }
     # Each took the time of a hash, whether or not there was one.
-    assert len(hashes) == 6
+    assert len(hashed) == 6
     form = world.browser().ask("POST", "/sign-in", form={"email": "a@b.c", "password": "x", "next": "/d/a"})
     assert where(form) == "/sign-in?error=refused&next=%2Fd%2Fa"
 
@@ -200,6 +203,17 @@ def test_who_is_revoked_is_out_at_once_and_stays_out(world: World, ana: Browser)
     assert browser.get("/api/me").status == 401
     assert use(world, pending.secret).status == 401
     assert sign_in(world.browser(), "bob@acme.example").status == 200
+
+
+def test_what_a_revoked_user_still_had_would_count_for_nothing(world: World, ana: Browser) -> None:
+    """Revoking removes it; were something left, by a copy put back say, it would not do."""
+    secret = ana.ask("POST", "/api/account/tokens", body={"name": "x"}).json["secret"]
+    [account] = administration.users(world.state)
+    with world.state.writing() as transaction:
+        Users(transaction).set_revoked(account.id, world.clock())
+    assert ana.get("/api/me").status == 401
+    program = world.browser().ask("GET", "/api/me", headers={"authorization": f"Bearer {secret}"})
+    assert program.status == 401
 
 
 def test_another_role_is_in_force_at_once(world: World, ana: Browser) -> None:
@@ -420,3 +434,27 @@ def test_every_sign_in_is_in_the_audit(world: World, ana: Browser) -> None:
         ("sign-in", "refused", "", here, "password, unknown user"),
         ("sign-out", "done", EMAIL, here, ""),
     ]
+
+
+def test_a_flood_of_attempts_is_turned_away(world: World, ana: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_HASHES_WAITING", 5)
+
+    async def flood() -> list[str]:
+        attempts = (
+            world.accounts.sign_in(f"user{at}@acme.example", "guess", Client(f"198.51.{at}.1", "")) for at in range(50)
+        )
+        return [type(error).__name__ for error in await asyncio.gather(*attempts, return_exceptions=True)]
+
+    found = asyncio.run(flood())
+    assert set(found) == {"Refused", "TooMany"}
+    assert sign_in(world.browser()).status == 200
+
+
+def test_while_the_state_cannot_be_read_nobody_is_let_in(world: World, ana: Browser) -> None:
+    world.state.close()
+    assert ana.get("/d/a").status == 503
+    assert ana.websocket("/socket", {"sec-fetch-site": "same-origin"}) == ["websocket.close"]
+    stranger = world.browser()
+    assert where(stranger.get("/d/a")) == "/sign-in?next=/d/a"
+    assert sign_in(stranger).status == 503
+    assert where(stranger.ask("POST", "/sign-in/link", form={"token": "x"})) == "/sign-in?error=unavailable"

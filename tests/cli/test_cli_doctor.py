@@ -48,7 +48,7 @@ def test_all_is_well(catchment: Catchment, project: Path) -> None:
 def test_for_a_program(catchment: Catchment, project: Path) -> None:
     ended = catchment("doctor", "-p", project, "--json")
     assert json.loads(ended.out)["ok"] is True
-    assert found(ended).keys() == {"versions", "clock", "folder", "disk", "queue", "archive", "warehouse"}
+    assert found(ended).keys() == {"versions", "clock", "folder", "disk", "queue", "archive", "warehouse", "state"}
 
 
 def test_a_part_that_cannot_be_reached(catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def test_no_project_anywhere_says_how_to_make_one(tmp_path: Path) -> None:
         ('[queue]\nhosts = "a"', 2, "queue.hosts", 'must be a list in brackets, not "a"'),
         ('[warehouse]\ntype = "duckbd"', 2, "warehouse.type", 'there is no warehouse of type "duckbd"'),
         ('[warehouse]\ntype = "needy"', 1, "warehouse.url", "is required"),
-        ('[state]\ntype = "postgres"', 2, "state.type", "not yet part"),
+        ('[state]\ntype = "mysql"', 2, "state.type", 'there is no state of type "mysql"'),
         ('[schedule]\nlisten = "${NONE}"', 1, "schedule", "not yet part of Catchment"),
         ('[serve]\nlisten = "8080"', 2, "serve.listen", "must be HOST:PORT"),
         ('[serve]\nbase_path = "data/"', 2, "serve.base_path", "must be a path without a slash at its end"),

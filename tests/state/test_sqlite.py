@@ -187,3 +187,55 @@ def test_after_closing_it_is_not_used(tmp_path: Path) -> None:
 def test_times_are_kept_to_the_microsecond() -> None:
     for at in (NOW, datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)):
         assert moment(stamp(at)) == at
+
+
+def test_a_copy_is_whole_while_others_write(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with closing(opened(tmp_path)) as state:
+
+        def write() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                with state.writing() as transaction:
+                    Users(transaction).add(f"user{number}@b.c", "A", "viewer", [], NOW)
+                    Users(transaction).add(f"user{number}@c.d", "A", "viewer", [], NOW)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for number in range(5):
+                (tmp_path / str(number)).mkdir()
+                assert SqliteState.copy(tmp_path, tmp_path / str(number) / "state.db")
+        finally:
+            stop.set()
+            thread.join()
+    for number in range(5):
+        with closing(opened(tmp_path / str(number))) as copied, copied.reading() as transaction:
+            assert len(Users(transaction).all()) % 2 == 0
+        assert stat.S_IMODE((tmp_path / str(number) / "state.db").stat().st_mode) == 0o600
+    assert not SqliteState.copy(tmp_path / "nowhere", tmp_path / "x.db")
+
+
+def test_the_doctor_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> tuple[bool, str]:
+        [finding] = SqliteState.diagnose(SqliteState.Config(), tmp_path)
+        return finding.is_well, finding.detail
+
+    assert found() == (True, "sqlite: nothing is kept yet")
+    assert list(tmp_path.iterdir()) == []
+    opened(tmp_path).close()
+    file = tmp_path / "state.db"
+    assert found() == (True, f"sqlite: {file.stat().st_size:,} bytes, whole")
+    file.chmod(0o644)
+    assert found() == (False, f"sqlite: others can read {file}")
+    file.chmod(0o600)
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "VERSIONS", schema.VERSIONS[:1])
+        assert "newer Catchment" in found()[1]
+    content = bytearray(file.read_bytes())
+    content[4_096:8_000] = b"\xff" * 3_904
+    file.write_bytes(content)
+    is_well, words = found()
+    assert not is_well
+    assert "is damaged" in words

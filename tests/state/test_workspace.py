@@ -27,17 +27,26 @@ LATER = NOW + timedelta(minutes=1)
 
 
 @contextmanager
-def a_state(folder: Path) -> Iterator[tuple[State, str, str]]:
-    with closing(SqliteState(SqliteState.Config(), folder)) as state:
+def with_users(state: State) -> Iterator[tuple[State, str, str]]:
+    with closing(state):
         with state.writing() as transaction:
             ana = Users(transaction).add("ana@acme.example", "Ana", "analyst", [], NOW)
             bob = Users(transaction).add("bob@acme.example", "Bob", "analyst", [], NOW)
         yield state, ana.id, bob.id
 
 
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[tuple[Transaction, str, str]]:
-    with a_state(tmp_path) as (state, ana, bob), state.writing() as transaction:
+@pytest.fixture(params=["sqlite", "postgres"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Transaction, str, str]]:
+    """A transaction on each kind of state, and two users."""
+    state: State
+    if request.param == "sqlite":
+        state = SqliteState(SqliteState.Config(), tmp_path)
+    else:
+        from catchment.state.postgres import PostgresState
+
+        url = request.getfixturevalue("postgres_server").new_database()
+        state = PostgresState(PostgresState.Config(url=url), tmp_path)
+    with with_users(state) as (_, ana, bob), state.writing() as transaction:
         yield transaction, ana, bob
 
 
@@ -143,7 +152,7 @@ _TEXT = st.text(max_size=30)
 
 @pytest.fixture(scope="module")
 def shared_state() -> Iterator[tuple[State, str, str]]:
-    with TemporaryDirectory() as folder, a_state(Path(folder)) as found:
+    with TemporaryDirectory() as folder, with_users(SqliteState(SqliteState.Config(), Path(folder))) as found:
         yield found
 
 

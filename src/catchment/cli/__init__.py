@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "catchment.cli.archive:archive",
         "See and check the archive's files, and remove old ones.",
     ),
-    "backup": ("catchment.cli.backup:backup", "Copy the warehouse, as of one moment, while loading goes on."),
+    "backup": ("catchment.cli.backup:backup", "Copy warehouse and accounts while everything goes on."),
     "admin": ("catchment.cli.admin:admin", "See and change who may sign in; see who did what."),
     "completion": ("catchment.cli.completion:completion", "Print a shell's completion script."),
 }

@@ -1,4 +1,4 @@
-"""`catchment backup`: a consistent copy while loading goes on."""
+"""`catchment backup`: consistent copies while everything goes on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from catchment.errors import UsageError
 @with_project
 @click.argument("dest", type=click.Path(path_type=Path))
 def backup(project: Project, dest: Path) -> None:
-    """Copy the warehouse, as of one moment, while loading goes on.
+    """Copy warehouse and accounts while everything goes on.
 
-    The copy lies in DEST, a new folder.
+    The copies lie in DEST, a new folder, each as of one moment.
 
-    To put it back, stop `catchment up` and copy the file to its place: what came since is loaded from the archive.
+    To put them back, stop `catchment up` and copy the files to their places: what came since is loaded from the
+    archive. Accounts, drafts and the audit are then as they were.
     """
     if dest.exists():
         raise UsageError(f"{dest} exists already", "name a folder that does not")
@@ -28,3 +29,7 @@ def backup(project: Project, dest: Path) -> None:
     with warehouse_of(project) as warehouse:
         warehouse.backup(file)
     click.echo(str(file))
+    copy = getattr(project.state.adapter, "copy", None)
+    state = file.with_name("state.db")
+    if copy is not None and copy(project.runtime, state):
+        click.echo(str(state))

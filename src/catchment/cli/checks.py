@@ -47,6 +47,7 @@ def examine(project: Project, *, whole_archive: bool = False) -> Iterator[Findin
     yield from part(project.queue, _ask_queue)
     yield from part(project.archive, lambda archive: _ask_archive(archive, whole=whole_archive))
     yield from part(project.warehouse, None)
+    yield from part(project.state, None)
 
 
 def versions() -> Finding:

@@ -73,7 +73,10 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
     "queue": ("sqlite", "Where messages wait durably until they are loaded."),
     "archive": ("disk", "Where everything ever loaded is kept as it was received."),
     "warehouse": ("duckdb", "Where tables live and are asked in SQL."),
-    "state": ("sqlite", "Where accounts, drafts and the audit are kept; `sqlite` lies in the project."),
+    "state": (
+        "sqlite",
+        "Where accounts, drafts and the audit are kept: `sqlite` in the project, `postgres` for several machines.",
+    ),
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
@@ -90,6 +93,5 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "tasks": (),
     "queue.type": ("rabbitmq", "kafka", "sqs"),
     "warehouse.type": ("redshift",),
-    "state.type": ("postgres",),
 }
 """What is designed and not built: a whole section, or these values of a setting."""

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from catchment.errors import NoSpace, Retry, StorageError
+from catchment.finding import Finding
 from catchment.state import Row
 from catchment.state.schema import VERSIONS, statements
 
@@ -62,6 +64,36 @@ class SqliteState:
                 db.close()
                 raise
             self._idle.append(db)
+
+    @classmethod
+    def copy(cls, folder: Path, to: Path) -> bool:
+        """Copy the state of a project's runtime folder as of one moment, while others write; whether there is one."""
+        path = folder / FILE
+        if not path.exists():
+            return False
+        with _storage_errors(path), contextlib.closing(_connect(path)) as db:
+            _make_private(to)
+            with contextlib.closing(sqlite3.connect(to)) as copied:
+                db.backup(copied)
+        return True
+
+    @staticmethod
+    def diagnose(config: Config, folder: Path) -> list[Finding]:
+        """For `catchment doctor`: whether the file is whole, and its owner's alone."""
+        path = folder / FILE
+        if not path.exists():
+            return [Finding("state", True, "sqlite: nothing is kept yet")]
+        try:
+            with _storage_errors(path), contextlib.closing(_connect(path)) as db:
+                _refuse_newer(db, path)
+                problems = [problem for (problem,) in db.execute("PRAGMA quick_check(1)") if problem != "ok"]
+                if problems:
+                    raise sqlite3.DatabaseError(problems[0])
+        except StorageError as error:
+            return [Finding("state", False, f"sqlite: {error.message}", error.hint)]
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return [Finding("state", False, f"sqlite: others can read {path}", f"chmod 600 {path}*")]
+        return [Finding("state", True, f"sqlite: {path.stat().st_size:,} bytes, whole")]
 
     @contextmanager
     def reading(self) -> Iterator[_Transaction]:
@@ -156,9 +188,14 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    if _version(db) > known:
+    _refuse_newer(db, path)
+
+
+def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
+    found, known = _version(db), len(VERSIONS)
+    if found > known:
         raise StorageError(
-            f"{path} was written by a newer Catchment (state format {_version(db)}, this one knows {known})",
+            f"{path} was written by a newer Catchment (state format {found}, this one knows {known})",
             "run the newer version here too",
         )
 
@@ -199,7 +236,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
             raise Retry(f"{path} stayed locked for {BUSY_TIMEOUT_S:.0f} s", "try again") from error
         if code in _DENIED:
             raise StorageError(f"{path} cannot be written: {error}", "let this user write there") from error
-        if code in _DAMAGE:
+        if code in _DAMAGE or type(error) is sqlite3.DatabaseError:
             raise StorageError(
                 f"{path} is damaged: {error}",
                 "put a copy of it back; or move it away with what lies beside it (state.db-wal, state.db-shm), and"

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from catchment.errors import CatchmentError
+from catchment.log import get_log
 from catchment.serve.accounts.accounts import Accounts
 from catchment.serve.accounts.cookies import session_secret
 from catchment.serve.accounts.user import User
@@ -26,8 +28,9 @@ OPEN_PATHS = frozenset({
     "/sign-in", "/sign-in/link", "/sign-in/company", "/sign-in/company/back", "/sign-out", "/healthz", "/favicon.ico",
 })  # fmt: skip
 OPEN_FOLDER = "/static/"
+_log = get_log("serve")
 _MAX_BACK_CHARACTERS = 1_500
-_CLOSE_UNKNOWN, _CLOSE_FORGED = 4401, 4403
+_CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 
 
 class Access:
@@ -49,7 +52,12 @@ class Access:
         if visit.is_unsafe and visit.bearer is None and visit.is_from_elsewhere:
             await _refuse(visit, send, 403, "this request comes from another site")
             return
-        user = await self._known(visit)
+        try:
+            user = await self._known(visit)
+        except CatchmentError as error:
+            _log.error("accounts cannot be read, so nobody is let in", exc=error)
+            await _refuse(visit, send, 503, "accounts cannot be read at the moment; try again")
+            return
         if user is None and not is_open(visit.path):
             await self._ask_to_sign_in(visit, send)
             return
@@ -83,7 +91,7 @@ def is_open(path: str) -> bool:
 async def _refuse(visit: Visit, send: Send, status: int, words: str) -> None:
     if visit.kind == "websocket":
         # Before it is accepted, servers answer a close with 403.
-        await send({"type": "websocket.close", "code": _CLOSE_UNKNOWN if status == 401 else _CLOSE_FORGED})
+        await send({"type": "websocket.close", "code": _CLOSE_CODES[status]})
         return
     headers = [(b"content-type", b"application/json")]
     if status == 401:

@@ -42,6 +42,8 @@ MAX_ATTEMPTS_AT_ACCOUNT = 50
 anybody out."""
 _HASHING_THREADS = 2
 """Each hash takes a core and 19 MiB."""
+MAX_HASHES_WAITING = 100
+_HASHES_WAIT_S = 5
 _STATE_THREADS = 4
 
 
@@ -96,6 +98,7 @@ class Accounts:
         self.passwords = passwords or Passwords()
         self._threads = ThreadPoolExecutor(_STATE_THREADS, "accounts")
         self._hashing = ThreadPoolExecutor(_HASHING_THREADS, "passwords")
+        self._hashes_waiting = 0
         self.instance = instance(state)
 
     def close(self) -> None:
@@ -108,8 +111,15 @@ class Accounts:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
     async def hashing(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call something that takes a core for a while, a few at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._hashing, lambda: call(*args, **kwargs))
+        """Call something that takes a core for a while, a few at a time. Raises `TooMany` where so many wait that
+        nobody would."""
+        if self._hashes_waiting >= MAX_HASHES_WAITING:
+            raise TooMany(_HASHES_WAIT_S)
+        self._hashes_waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._hashing, lambda: call(*args, **kwargs))
+        finally:
+            self._hashes_waiting -= 1
 
     # Knowing again
 
@@ -135,11 +145,9 @@ class Accounts:
         return None if found is None else found[0].id
 
     def _counts(self, session: Session, account: Account, now: datetime) -> bool:
-        soon = now + CLOCK_TOLERANCE
         return (
             account.revoked_at is None
-            and session.created_at <= soon
-            and session.seen_at <= soon
+            and session.seen_at <= now + CLOCK_TOLERANCE
             and now < session.expires_at
             and now - session.created_at < self.config.session_max
             and now - session.seen_at < self.config.session_idle

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from catchment.errors import UsageError
+from catchment.errors import CatchmentError, UsageError
 from catchment.log import get_log
 from catchment.serve.accounts.accounts import Accounts, Refused, SignedIn, TooMany
 from catchment.serve.accounts.cookies import flow_name, session_secret, set_cookie
@@ -35,6 +35,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "email": "That is no email.",
     "company": "The company's sign-in did not let you in. Ask an admin.",
     "provider": "The company's sign-in cannot be reached. Try again.",
+    "unavailable": "Signing in is not possible at the moment. Try again.",
     "form": "That was not understood. Try again.",
 }
 """What `?error=` says, in words for the page."""
@@ -56,6 +57,8 @@ def of(accounts: Accounts) -> list[Route]:
             return _failed(request, "/sign-in", "wait", 429, wait_s=error.wait_s, back=back)
         except Refused:
             return _failed(request, "/sign-in", "refused", 401, back=back)
+        except CatchmentError as error:
+            return _unavailable(request, error)
         return _signed_in(request, accounts, signed_in, form.get("next"))
 
     async def use_link(request: Request) -> Response:
@@ -72,18 +75,25 @@ def of(accounts: Accounts) -> list[Route]:
                 password=form.get("password", ""),
                 old=_old(request, accounts),
             )
+        except TooMany as error:
+            return _failed(request, "/sign-in/link", "wait", 429, wait_s=error.wait_s, back={"token": token})
         except Refused:
             return _failed(request, "/sign-in", "link", 401)
         except UsageError as error:
             code = "password" if isinstance(error, WeakPassword) else "email"
             return _failed(request, "/sign-in/link", code, 400, words=error.message, back={"token": token})
+        except CatchmentError as error:
+            return _unavailable(request, error)
         return _signed_in(request, accounts, signed_in, form.get("next"))
 
     async def sign_out(request: Request) -> Response:
         visit = visit_of(request)
         secret = _old(request, accounts)
-        if secret:
-            await accounts.run(accounts.sign_out, secret, client_of(request))
+        try:
+            if secret:
+                await accounts.run(accounts.sign_out, secret, client_of(request))
+        except CatchmentError as error:
+            return _unavailable(request, error)
         answer: Response = JSONResponse({}) if is_json(request) else _redirect(visit, "/sign-in")
         answer.headers.append("set-cookie", set_cookie(visit, accounts.instance, "", 0))
         answer.headers["clear-site-data"] = '"cache"'
@@ -124,6 +134,8 @@ def _company(accounts: Accounts, company: Company) -> list[Route]:
         except NotLetIn as error:
             _log.warning("the company's sign-in let somebody in whom we do not", reason=error.reason)
             answer = _failed(request, "/sign-in", "company", 403)
+        except CatchmentError as error:
+            answer = _unavailable(request, error)
         except Unreachable as error:
             _log.error("the company's sign-in cannot be reached", exc=error)
             answer = _failed(request, "/sign-in", "provider", 503)
@@ -168,6 +180,11 @@ def _failed(
         answer.headers["retry-after"] = str(wait_s)
     answer.headers["cache-control"] = "no-store"
     return answer
+
+
+def _unavailable(request: Request, error: CatchmentError) -> Response:
+    _log.error("accounts cannot be read or written", exc=error)
+    return _failed(request, "/sign-in", "unavailable", 503)
 
 
 async def _form(request: Request, path: str) -> tuple[Mapping[str, str], Response] | tuple[None, Response]:
