@@ -1,14 +1,21 @@
-"""A small package of flights in place of the real one."""
+"""A small package of flights in place of the real one; half a year of the company, made once for all tests of it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from catchment.demo.company import Call
+from catchment.demo.company.live import queue
+from catchment.demo.company.story import DAYS, Story
+
+NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
+"""A Thursday."""
 FLIGHTS = 3_000
 _HOUR = "2013-01-01T10:00:00Z"
 _TABLES: dict[str, list[list[object]]] = {
@@ -45,3 +52,21 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(folder.parent))
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def half_year_told() -> tuple[list[Call], list[Call]]:
+    story = Story(1, NOW, DAYS)
+    return list(story.history()), list(queue(story))
+
+
+@pytest.fixture(scope="session")
+def half_year(half_year_told: tuple[list[Call], list[Call]]) -> list[Call]:
+    """The history of seed 1 up to `NOW`; nobody changes it."""
+    return half_year_told[0]
+
+
+@pytest.fixture(scope="session")
+def last_hour(half_year_told: tuple[list[Call], list[Call]]) -> list[Call]:
+    """The chats of its last hour that wait."""
+    return half_year_told[1]

@@ -19,6 +19,7 @@ from catchment.demo.company import Call
 
 Row = dict[str, Any]
 _OWN = {"page": "pages", "screen": "screens", "identify": "identifies", "track": "tracks"}
+_TIMES = ("timestamp", "created_at")
 _TYPES = {bool: "BOOLEAN", int: "BIGINT", float: "DOUBLE", str: "VARCHAR", list: "JSON"}
 
 
@@ -66,10 +67,10 @@ def load(calls: Iterable[Call], folder: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
     for table, content in tables.items():
-        columns = {"timestamp": "TIMESTAMPTZ"}
+        columns = dict.fromkeys(_TIMES, "TIMESTAMPTZ")
         for row in content:
             for name, value in row.items():
-                if value is not None and name != "timestamp":
+                if value is not None and name not in _TIMES:
                     kind = _TYPES[type(value)]
                     assert columns.setdefault(name, kind) == kind, f"{table}.{name} is of two types"
         file = folder / f"{table}.json"

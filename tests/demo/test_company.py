@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, takewhile
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,18 +17,18 @@ import pytest
 
 from catchment.demo.company import Call, history, live, questions
 from catchment.demo.company.calls import stamp
+from catchment.demo.company.live import following, queue
+from catchment.demo.company.story import Story
+from tests.demo.conftest import NOW
 from tests.demo.segment_tables import load
 
-NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
-"""A Thursday."""
 START = datetime(2026, 5, 28, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def calls() -> list[Call]:
-    """Half a year."""
-    return list(history(1, NOW))
+def calls(half_year: list[Call]) -> list[Call]:
+    return half_year
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_made_again_later_it_only_adds(more: timedelta) -> None:
     added = [call for call in later if call.body["messageId"] not in before]
     assert again == before
     assert added
-    assert all(call.at > NOW or call.body["event"] in {"Chat First Reply", "Chat Closed"} for call in added)
+    assert all(call.at > NOW for call in added)
 
 
 def test_a_history_of_no_whole_day_is_that_of_today() -> None:
@@ -286,13 +286,30 @@ def test_chats_go_from_opened_to_closed(calls: list[Call]) -> None:
     assert {call.source for call in opened.values()} == {"website", "app"}
 
 
-@pytest.mark.parametrize("hour", range(0, 24, 3))
-def test_somebody_waits_at_any_hour(hour: int) -> None:
-    calls = list(history(hour, NOW.replace(hour=hour, minute=5), 3))
-    opened, replies, closed = (by_chat(calls, f"Chat {what}") for what in ("Opened", "First Reply", "Closed"))
-    waiting = opened.keys() - replies.keys() - closed.keys()
-    assert 4 <= len(waiting) <= 12
-    assert waiting >= set(list(opened)[-4:]), "the newest"
+@pytest.mark.parametrize("hour", range(1, 24, 5))
+def test_some_wait_at_any_hour_and_none_longer_than_an_hour(hour: int) -> None:
+    now = NOW.replace(hour=hour, minute=5)
+    story = Story(hour, now, 3)
+    waiting: dict[str, datetime] = {}
+    counts, oldest = [], []
+    look = now
+    for call in chain(story.history(), queue(story), following(story)):
+        while call.at > look:
+            counts.append(len(waiting))
+            oldest.append(look - min(waiting.values(), default=look))
+            look += timedelta(seconds=30)
+        if look > now + timedelta(hours=1):
+            break
+        if call.body.get("event") == "Chat Opened":
+            waiting[properties(call)["chat_id"]] = call.at
+        elif call.body.get("event") in {"Chat First Reply", "Chat Closed"}:
+            waiting.pop(properties(call)["chat_id"], None)
+    assert counts[0] >= 12, "from the first moment on"
+    assert 1 <= min(counts) <= max(counts) <= 30
+    assert 8 <= mean(counts) <= 20
+    assert timedelta(minutes=20) < oldest[0]
+    assert max(oldest) < timedelta(minutes=70)
+    assert len(set(counts)) > 4, "it changes while one looks"
 
 
 # Live traffic
@@ -302,7 +319,9 @@ def test_live_traffic_comes_each_second() -> None:
     some = list(islice(live(1, NOW, 5), 2500))
     assert some == list(islice(live(1, NOW, 5), 2500))
     assert all(before.at <= after.at for before, after in pairwise(some))
-    assert some[0].at > NOW
+    before = list(takewhile(lambda call: call.at <= NOW, some))
+    assert len(before) == 12
+    assert {call.body["event"] for call in before} == {"Chat Opened"}, "of the last hour, nobody having replied yet"
     assert 300 < (some[-1].at - NOW).total_seconds() < 1200, "some 2 to 8 each second"
     assert {"page", "screen", "track", "identify"} == {call.body["type"] for call in some}
     assert {"Card Payment", "NPS Answered", "Chat Opened", "Signed Up"} <= {call.body.get("event") for call in some}
@@ -311,25 +330,22 @@ def test_live_traffic_comes_each_second() -> None:
 
 def test_live_traffic_goes_on_from_the_history() -> None:
     before = list(history(1, NOW, 5))
-    natural = list(history(1, NOW + 2 * DAY, 7))
-    following = {call.body["messageId"] for call in natural}
-    some = list(islice(live(1, NOW, 5), 4000))
+    some = list(takewhile(lambda call: call.at < NOW + timedelta(minutes=75), live(1, NOW, 5)))
     ids = [call.body["messageId"] for call in some]
     assert len(set(ids)) == len(ids)
     assert not {call.body["messageId"] for call in before} & set(ids)
 
-    signed_up = {call.body["userId"]: call.at for call in events(natural + some, "Signed Up")}
+    signed_up = {call.body["userId"]: call.at for call in events(before + some, "Signed Up")}
     assert all(call.at >= signed_up.get(call.body["userId"], START) for call in some if call.source == "app")
 
-    replies = by_chat(before, "Chat First Reply")
-    waiting = [chat for chat in by_chat(before, "Chat Opened") if chat not in replies | by_chat(before, "Chat Closed")]
-    replied = by_chat(some, "Chat First Reply") | by_chat(some, "Chat Closed")
-    assert set(waiting[-4:]) <= replied.keys()
-    for chat_id in waiting[-4:]:
-        assert replied[chat_id].body["messageId"] in following, "it is the same reply"
+    replies = by_chat(before, "Chat First Reply") | by_chat(before, "Chat Closed")
+    waiting = by_chat([call for call in before if call.at > NOW - DAY / 12], "Chat Opened").keys() - replies.keys()
+    queued = by_chat(some[:12], "Chat Opened").keys()
+    assert waiting | queued <= (by_chat(some, "Chat First Reply") | by_chat(some, "Chat Closed")).keys()
 
     others = {call.body["messageId"] for call in islice(live(1, NOW + timedelta(seconds=1), 5), 200)}
-    assert not others & set(ids) - following, "another moment, other calls"
+    natural = {call.body["messageId"] for call in history(1, NOW + 2 * DAY, 7)}
+    assert not others & set(ids) - natural, "another moment, other calls"
 
 
 # The questions
@@ -368,6 +384,7 @@ def test_a_day_without_chats_counts_as_none(tmp_path: Path) -> None:
 def oldest_waiting(calls: list[Call]) -> tuple[Any, ...]:
     opened = by_chat(calls, "Chat Opened")
     waiting = opened.keys() - by_chat(calls, "Chat First Reply") - by_chat(calls, "Chat Closed").keys()
+    waiting = {chat_id for chat_id in waiting if opened[chat_id].at > NOW - timedelta(hours=2)}
     oldest = min(waiting, key=lambda chat_id: opened[chat_id].at)
     at = opened[oldest].at
     return oldest, properties(opened[oldest])["topic"], at, (NOW - at) // timedelta(minutes=1), len(waiting) - 1

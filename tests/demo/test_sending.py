@@ -23,7 +23,7 @@ from catchment.errors import Abort
 from tests.service.conftest import until
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
-KEYS = {"app": "app-key", "website": "site-key"}
+KEYS = {"app": "app-key", "website": "site-key", "github": "github-key"}
 
 
 def call(number: int, source: Source = "app", at: datetime = NOW) -> Call:
@@ -38,8 +38,9 @@ class Collector(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.troubles: list[int | None] = []
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-        self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.seen: list[tuple[str, Any]] = []
+        self.taken: list[tuple[str, Any]] = []
+        self.paths: list[str] = []
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -61,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         batch = (key, json.loads(gzip.decompress(body)))
         with self.server.lock:
             trouble = self.server.troubles.pop(0) if self.server.troubles else 200
+            self.server.paths.append(self.path)
             self.server.seen.append(batch)
             if trouble == 200:
                 self.server.taken.append(batch)
@@ -107,6 +109,22 @@ def test_each_batch_is_sent_again_until_it_is_taken(collector: Collector) -> Non
     assert Counter({table: len(ids) for table, ids in crossing.sent.ids.items()}) == Counter(
         f"{each.source}.screens" for each in calls
     )
+
+
+def test_issues_go_to_their_table_as_plain_records(collector: Collector) -> None:
+    issues = [Call("github", NOW, {"id": n % 3, "updated_at": f"2026-11-30T12:00:0{n}.000Z"}) for n in range(7)]
+    with closing(Crossing(issues)) as crossing:
+        crossing.open(collector.address, KEYS)
+        until(crossing.is_done)
+        assert (crossing.acknowledged, crossing.sent.batches) == (7, 1)
+    assert collector.taken == [("github-key:", [issue.body for issue in issues])]
+    assert collector.paths == ["/v1/records/github.issues"]
+    assert crossing.sent.newest == {
+        0: issues[6].body["updated_at"],
+        1: issues[4].body["updated_at"],
+        2: "2026-11-30T12:00:05.000Z",
+    }
+    assert not crossing.sent.ids
 
 
 def test_what_is_refused_for_good_ends_it(collector: Collector) -> None:

@@ -2,7 +2,8 @@
 
 Ferry, its customers and its shops are made up. Two sources send what happens: `website` (pages, sign-ups, visitors'
 chats) and `app` (screens, card payments, answers to surveys, customers' chats). Over the half year it grows, customers
-come to like it better, and one week is bad: stolen cards, more questions than usual, longer waiting.
+come to like it better, and one week is bad: stolen cards, more questions than usual, longer waiting. A third source,
+`github`, has the issues of its code, which go as plain records. Dashboards of all that lie in `dashboards/`.
 """
 
 from catchment.demo.company.calls import Call

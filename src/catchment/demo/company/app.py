@@ -78,7 +78,7 @@ class App:
         progress = min(self._plot.progress(at), 1.5)
         self._answers += 1
         place = self._answers * _GOLDEN % 1
-        promoters, detractors = 0.40 + 0.16 * progress, 0.26 - 0.09 * progress
+        promoters, detractors = 0.40 + 0.18 * progress, 0.26 - 0.10 * progress
         if place < promoters:
             return 10 if self._rng.random() < 0.55 else 9
         if place < 1 - detractors:

@@ -8,12 +8,14 @@ from random import Random
 from typing import Any, Literal
 
 Json = dict[str, Any]
-Source = Literal["website", "app"]
+Source = Literal["website", "app", "github"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the tracking API. `at` is when it is due, in UTC to the millisecond; `body` is what is posted.
+    """One call of the tracking API; of the source `github`, an issue as it is then, which goes as a plain record.
+
+    `at` is when it is due, in UTC to the millisecond; `body` is what is posted.
 
     Bodies share parts, such as the context of one device: they are to be encoded, not to be changed.
     """

@@ -38,8 +38,8 @@ class Chats:
         self._people = people
         self._plot = plot
 
-    def chat(self, at: datetime) -> list[Call]:
-        """The calls of one chat, in order of time."""
+    def chat(self, at: datetime, pace: float = 1.0) -> list[Call]:
+        """The calls of one chat, in order of time. Its wait is as usual at that hour, times `pace`."""
         rng, sdk = self._rng, self._sdk
         device, user_id = self._who(at)
         weights = _TOPIC_WEIGHTS_IN_THE_BAD_WEEK if self._plot.is_bad(at) else _TOPIC_WEIGHTS
@@ -48,7 +48,7 @@ class Chats:
         chat_id = sdk.name("chat")
         opened: Json = {"chat_id": chat_id, "topic": topic, "message": {"text": words, "length": len(words)}}
         calls = [sdk.track(at, device, user_id, OPENED, opened)]
-        replied = later(at, self._wait_s(at))
+        replied = later(at, min(pace * self._wait_s(at), (50 + 15 * rng.random()) * 60))
         is_abandoned = rng.random() < _ABANDONED
         if not is_abandoned:
             reply: Json = {"chat_id": chat_id, "agent": rng.choice(_AGENTS), "template": None}
@@ -72,12 +72,16 @@ class Chats:
         return self._people.browser(rng, self._sdk), None
 
     def _wait_s(self, at: datetime) -> float:
-        """Until the first reply: by how many people work at that hour, and how much there is to do."""
-        minutes = 26.0 if at.hour < 7 else 7.0 if at.hour < 18 else 13.0
+        """Until the first reply: by how many people work at that hour, and how much there is to do.
+
+        Half are answered soon; the others need somebody who knows, and wait up to an hour.
+        """
+        evening = 4.6 if self._plot.has_evening_shift(at) else 9.0
+        minutes = 17.0 if at.hour < 7 else 4.3 if at.hour < 18 else evening
         if at.weekday() == 0:
-            minutes *= 1.5
+            minutes *= 1.3
         elif at.weekday() >= 5:
             minutes *= 1.7
         if self._plot.is_bad(at):
             minutes *= 2.2
-        return 20 + 60 * minutes * self._rng.lognormvariate(0, 0.6)
+        return 20 + 60 * minutes * self._rng.lognormvariate(0, 0.9)

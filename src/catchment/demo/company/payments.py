@@ -57,12 +57,16 @@ _MERCHANTS = (
     Merchant("Yarn & Thread", "shopping", 38, 0.7, "GBP", _LEEDS, 5),
 )
 _WEIGHTS = tuple(accumulate(merchant.weight for merchant in _MERCHANTS))
-_RISKY = _MERCHANTS[:2]
+_RISKY = (*_MERCHANTS[:2], *_MERCHANTS[:2], *_MERCHANTS[-5:])
+"""Where stolen numbers are tried, those that fall for it more often more than once."""
 _METHODS: tuple[list[str], ...] = (["contactless"], ["contactless", "wallet"], ["chip"], ["online"], [])
 
-_FRAUD = 0.004
+_FRAUD, _FRAUD_WITH_THE_NEW_RULES = 0.0075, 0.0042
 _FRAUD_IN_THE_BAD_WEEK = 0.05
-_FALSE_ALARMS = 0.005
+_FALSE_ALARMS, _FALSE_ALARMS_WITH_THE_NEW_RULES = 0.003, 0.0045
+_TRIED = 11.0
+"""What is tried with a stolen number, usually: little, so that nobody looks."""
+_GOLDEN = 0.6180339887498949
 
 
 class Payments:
@@ -73,29 +77,35 @@ class Payments:
         self._sdk = sdk
         self._people = people
         self._plot = plot
+        self._paid = 0
 
     def pay(self, at: datetime) -> list[Call]:
         """A payment; if it is fraud, it is mostly flagged within two hours and always confirmed within three days."""
         rng = self._rng
         person = self._people.anyone(rng, at)
-        is_bad = self._plot.is_bad(at)
-        is_fraud = rng.random() < (_FRAUD_IN_THE_BAD_WEEK if is_bad else _FRAUD)
+        is_bad, is_new = self._plot.is_bad(at), self._plot.has_new_rules(at)
+        # Evenly spread, as in `App`: four frauds a week would else be two or seven by chance.
+        self._paid += 1
+        usual = _FRAUD_WITH_THE_NEW_RULES if is_new else _FRAUD
+        is_fraud = self._paid * _GOLDEN % 1 < (_FRAUD_IN_THE_BAD_WEEK if is_bad else usual)
+        false_alarms = _FALSE_ALARMS_WITH_THE_NEW_RULES if is_new else _FALSE_ALARMS
         merchant = rng.choices(_MERCHANTS, cum_weights=_WEIGHTS)[0]
         if is_fraud:
             merchant = _GADGETS if is_bad else rng.choice(_RISKY)
         payment_id = self._sdk.name("pay")
-        calls = [self._payment(at, person, payment_id, merchant)]
+        amount = (_TRIED if is_fraud else merchant.price) * rng.lognormvariate(0, 0.3 if is_fraud else merchant.spread)
+        calls = [self._payment(at, person, payment_id, merchant, round(amount, 2))]
         if is_fraud:
             calls += self._fraud(at, person, payment_id)
-        elif rng.random() < _FALSE_ALARMS:
+        elif rng.random() < false_alarms:
             calls.append(self._flag(at, person, payment_id, 0.5 + 0.3 * rng.random()))
         return calls
 
-    def _payment(self, at: datetime, person: Person, payment_id: str, merchant: Merchant) -> Call:
+    def _payment(self, at: datetime, person: Person, payment_id: str, merchant: Merchant, amount: float) -> Call:
         rng = self._rng
         properties: Json = {
             "payment_id": payment_id,
-            "amount": round(merchant.price * rng.lognormvariate(0, merchant.spread), 2),
+            "amount": amount,
             "currency": merchant.currency,
             "merchant": merchant.name,
             "category": merchant.category,

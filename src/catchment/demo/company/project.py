@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib.resources import files
 from pathlib import Path
 
 from catchment.config import PROJECT_FILE, Project, load_project
+from catchment.demo.company.issues import KEY, TABLE, VERSION
 from catchment.demo.company.questions import questions
 from catchment.demo.project import Borrowed, is_of_an_earlier_run
 from catchment.errors import Abort, StorageError, UsageError
@@ -23,6 +26,9 @@ _TOML = """\
 {mark}# Its story begins on {first_day}.
 # All settings: catchment schema project, or docs/reference/configuration.md.
 
+[project]
+timezone = "Europe/London"       # whose days and hours the dashboards have
+
 [collect]
 listen = "{listen}"
 try_page = true                  # a page of buttons at that address; leave it out in production
@@ -32,6 +38,12 @@ write_key = "${{APP_WRITE_KEY}}"    # from .env
 
 [collect.sources.website]
 write_key = "${{WEBSITE_WRITE_KEY}}"
+
+[collect.sources.github]         # issues, each sent whole whenever it changes; the newest version of each stays
+write_key = "${{GITHUB_WRITE_KEY}}"
+[collect.sources.github.mirrors."{issues}"]
+key = ["{key}"]
+version = "{version}"
 
 [load]
 dedupe_window = "365 days"       # so that what the demo sends again adds nothing, months later, too
@@ -71,15 +83,27 @@ def made(folder: Path, first_day: date, borrowed: Borrowed) -> Made:
 
 
 def _fill(folder: Path, first_day: date) -> None:
-    toml = _TOML.format(mark=MARK, first_day=first_day, listen=f"{HOST}:{_free_port()}")
+    toml = _TOML.format(
+        mark=MARK, first_day=first_day, listen=f"{HOST}:{_free_port()}", issues=TABLE, key=KEY, version=VERSION
+    )
     (folder / PROJECT_FILE).write_text(toml, encoding="utf-8")
     with (folder / ".env").open("a", encoding="utf-8") as env:
-        for source in ("APP", "WEBSITE"):
+        for source in ("APP", "WEBSITE", "GITHUB"):
             env.write(f"{source}_WRITE_KEY={secrets.token_hex(16)}\n")
     (folder / "questions").mkdir()
     for question in questions():
         text = f"-- {question.title}\n-- {question.explanation}\n{question.sql}\n"
         (folder / question_file(question.name)).write_text(text, encoding="utf-8")
+    (folder / "dashboards").mkdir()
+    for name, text in dashboards():
+        (folder / "dashboards" / name).write_text(text, encoding="utf-8")
+
+
+def dashboards() -> Iterator[tuple[str, str]]:
+    """The dashboards: each one's file name and text."""
+    for file in sorted((files("catchment.demo.company") / "dashboards").iterdir(), key=lambda each: each.name):
+        if file.name.endswith(".md"):
+            yield file.name, file.read_text(encoding="utf-8")
 
 
 def question_file(name: str) -> Path:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from catchment.demo.company.calls import Call, Json, Source
+from catchment.demo.company.issues import KEY, TABLE, VERSION
 from catchment.errors import Abort
 
 CONNECTIONS = 4
@@ -34,6 +35,7 @@ class Batch:
 
     source: Source
     calls: int
+    path: str
     body: bytes
 
 
@@ -55,7 +57,9 @@ def batches(calls: Iterable[Call], size: int = BATCH_CALLS) -> Iterator[Batch]:
 
 
 def _batch(source: Source, bodies: list[Json]) -> Batch:
-    return Batch(source, len(bodies), gzip.compress(_encode({"batch": bodies}), 1))
+    if source == "github":
+        return Batch(source, len(bodies), f"/v1/records/{TABLE}", gzip.compress(_encode(bodies), 1))
+    return Batch(source, len(bodies), "/v1/batch", gzip.compress(_encode({"batch": bodies}), 1))
 
 
 class Connection:
@@ -75,7 +79,7 @@ class Connection:
     def send(self, batch: Batch) -> bool:
         """Whether it was taken; if not, it is to be sent again. Raises `Abort` where that would not help."""
         try:
-            self._http.request("POST", "/v1/batch", batch.body, self._headers[batch.source])
+            self._http.request("POST", batch.path, batch.body, self._headers[batch.source])
             answer = self._http.getresponse()
             said = answer.read()
         except (OSError, http.client.HTTPException):
@@ -92,16 +96,22 @@ class Connection:
 
 @dataclass(slots=True)
 class Sent:
-    """What is sent: `ids` has the messageIds of the calls that become rows of a table, by its name."""
+    """What is sent: `ids` has the messageIds of the calls that become rows of a table, by its name; `newest` has the
+    last version of every issue, which is the one that must stay."""
 
     calls: int = 0
     batches: int = 0
     ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    newest: dict[int, str] = field(default_factory=dict)
 
     def counted(self, calls: Iterable[Call]) -> Iterator[Call]:
         """The calls, counted as they pass."""
         for call in calls:
             self.calls += 1
+            if call.source == "github":
+                self.newest[call.body[KEY]] = call.body[VERSION]
+                yield call
+                continue
             message_id = call.body["messageId"]
             self.ids[f"{call.source}.{_PLURALS[call.body['type']]}"].append(message_id)
             if call.body["type"] == "track":  # every event has a table of its own besides

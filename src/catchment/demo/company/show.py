@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from heapq import merge
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 from catchment.config import Project
-from catchment.demo.company.live import following
+from catchment.demo.company.issues import KEY, TABLE, Issues
+from catchment.demo.company.live import following, queue
 from catchment.demo.company.project import Made, days_since, made, question_file
 from catchment.demo.company.questions import questions
 from catchment.demo.company.sending import CONNECTIONS, Connection, Crossing, Live, Sent
@@ -46,10 +51,11 @@ def run(folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
     days = int(os.environ.get(DAYS_ENV) or DAYS)
     it = made(folder, now.date() - timedelta(days=days), borrowed)
     project = it.project
-    story = Story(SEED, now, days_since(it.first_day, now.date()))
+    days = days_since(it.first_day, now.date())
+    story, issues = Story(SEED, now, days), Issues(SEED, now, days)
     _introduce(screen, folder, it, now.date())
     up = Up(project.root, project.runtime)
-    with closing(up), closing(Crossing(story.history())) as crossing:
+    with closing(up), closing(Crossing(chain(issues.history(), story.history(), queue(story)))) as crossing:
         address = _start(screen, up)
         keys = {name: source.keys[0] for name, source in project.collect.sources.items()}
         crossing.open(address, keys)
@@ -62,7 +68,8 @@ def run(folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
         if not once and is_right:
             _suggest(screen, folder, address, keys)
             with closing(Connection(address, keys)) as connection:
-                _go_on(screen, up, Live(following(story), connection))
+                traffic = merge(following(story), issues.following(), key=attrgetter("at"))
+                _go_on(screen, up, Live(traffic, connection))
         screen.title("Stopping in order")
         is_in_order = up.stop()
     return is_right and is_in_order
@@ -107,7 +114,7 @@ def _cross(screen: Screen, up: Up, crossing: Crossing, project: Project, borrowe
             if not is_said:
                 is_said = True
                 screen.result(
-                    f"{crossing.sent.batches} times POST /v1/batch on {CONNECTIONS} connections: all on the disk after"
+                    f"{crossing.sent.batches} times POST on {CONNECTIONS} connections: all on the disk after"
                     f" {time.monotonic() - began_s:.1f} s"
                 )
             if _is_loaded(project, borrowed):
@@ -144,6 +151,14 @@ def _check(screen: Screen, warehouse: Warehouse, sent: Sent) -> bool:
         others += len(found - wanted)
         is_same = wanted <= found and len(found) == len(loaded[table])
         screen.verdict(is_same, f"{table:<26}{len(ids):>7,} sent {len(wanted & found):>7,} loaded")
+    issues = _versions(warehouse)
+    newest = sum(found >= version for key, version in sent.newest.items() for found in issues.get(key, [])[:1])
+    twice = sum(len(versions) - 1 for versions in issues.values())
+    lost += len(sent.newest) - newest
+    doubled += twice
+    others += len(issues.keys() - sent.newest)
+    is_same = newest == len(sent.newest) and not twice
+    screen.verdict(is_same, f"{TABLE:<26}{len(sent.newest):>7,} sent {newest:>7,} loaded, each in its last version")
     more = f"; {others:,} rows more were sent by others, or live" if others else ""
     screen.verdict(not lost and not doubled, f"{lost:,} lost, {doubled:,} doubled{more}")
     return not lost and not doubled
@@ -157,6 +172,18 @@ def _ids(warehouse: Warehouse, tables: list[str]) -> dict[str, list[str]]:
     sql = " UNION ALL ".join(f"SELECT '{table}', string_agg(id, ' ') FROM {table}" for table in tables)
     rows = nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples()
     return {table: (ids or "").split() for table, ids in rows}
+
+
+def _versions(warehouse: Warehouse) -> dict[int, list[str]]:
+    """The versions of every issue; it should have one."""
+    import nanoarrow
+
+    sql = f"SELECT string_agg({KEY} || ' ' || _version, '\n') FROM {TABLE}"
+    ((said,),) = nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples()
+    versions: dict[int, list[str]] = defaultdict(list)
+    for key, version in (line.split(" ") for line in (said or "").splitlines()):
+        versions[int(key)].append(version)
+    return versions
 
 
 def _ask(screen: Screen, warehouse: Warehouse, borrowed: Borrowed) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter, itemgetter
@@ -11,16 +11,13 @@ from random import Random
 from catchment.demo.company import rhythm
 from catchment.demo.company.app import App
 from catchment.demo.company.calls import Call, Sdk, later
-from catchment.demo.company.chats import OPENED, Chats
+from catchment.demo.company.chats import Chats
 from catchment.demo.company.payments import Payments
 from catchment.demo.company.people import People
 from catchment.demo.company.rhythm import Plot
 from catchment.demo.company.website import Website
 
 DAYS = 182
-WAITING = 4
-"""The newest chats of a history have no reply yet, so that at any hour somebody waits."""
-
 _CHATS_IN_THE_BAD_WEEK = 1.4
 _DAY = timedelta(days=1)
 _due = attrgetter("at")
@@ -31,7 +28,7 @@ def history(seed: int, until: datetime, days: int = DAYS) -> Iterator[Call]:
 
     `until` has a zone; days are UTC's. With the default of half a year it is about 90,000 calls. The same arguments
     give the same calls. A later `until` with as many `days` more, so that the first day is the same, gives the same
-    calls and those since, among them replies to the chats that were waiting before.
+    calls and those since.
     """
     return Story(seed, until, days).history()
 
@@ -60,14 +57,10 @@ class Story:
             (rhythm.CHATS, self.chats.chat),
         )
         self.ahead: list[Call] = []
-        """After the history: what follows from it and has not happened yet, such as the rest of a visit. Replies to
-        the chats that are kept waiting are dated as if they had come."""
+        """After the history: what follows from it and has not happened yet, such as the rest of a visit."""
 
     def history(self) -> Iterator[Call]:
-        """What happened until `until`, in order of time.
-
-        A day is given out when the next one is there: until then it may turn out that its last chats must wait.
-        """
+        """What happened until `until`, in order of time. A day is given out when the next one is there."""
         made: list[Call] = []
         day = self._start
         while day <= self.until:
@@ -77,14 +70,9 @@ class Story:
             yield from made[:complete]
             del made[:complete]
             day += _DAY
-        opened = [chat_of(call) for call in made if call.body.get("event") == OPENED and call.at <= self.until]
-        waiting = set(opened[-WAITING:])
-        for call in made:
-            is_reply = chat_of(call) in waiting and call.body["event"] != OPENED
-            if call.at > self.until or is_reply:
-                self.ahead.append(call)
-            else:
-                yield call
+        happened = bisect_right(made, self.until, key=_due)
+        self.ahead = made[happened:]
+        yield from made[:happened]
 
     def _day(self, day: datetime) -> list[Call]:
         """What begins on that day, if not after the history's end; some of it ends later."""
@@ -94,15 +82,10 @@ class Story:
             factor = growth * _CHATS_IN_THE_BAD_WEEK if kind is rhythm.CHATS and self.plot.is_bad(day) else growth
             begins += [(at, begin) for at in kind.moments(self.rng, day, factor)]
         begins.sort(key=itemgetter(0))  # in order of time: nobody pays who has yet to sign up
-        return [call for at, begin in begins if at <= self.until for call in begin(at)]
+        calls = [call for at, begin in begins if at <= self.until for call in begin(at)]
+        return calls + [self.website.announce(at, change) for at, change in self.plot.changes(day) if at <= self.until]
 
     def sign_up(self, at: datetime) -> list[Call]:
         """Somebody opens an account on the website and, within the hour, the app."""
         person, calls = self.website.sign_up(at)
         return calls + self.app.first_session(later(calls[-1].at, 60 + self.rng.random() * 3000), person)
-
-
-def chat_of(call: Call) -> str | None:
-    """The `chat_id` of a chat's event."""
-    chat_id: str | None = call.body.get("properties", {}).get("chat_id")
-    return chat_id

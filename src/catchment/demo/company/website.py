@@ -8,6 +8,7 @@ from random import Random
 
 from catchment.demo.company.calls import Call, Device, Json, Sdk, later
 from catchment.demo.company.people import People, Person
+from catchment.demo.company.rhythm import Change
 
 _SITE = "https://www.ferry.example"
 _PAGES = {
@@ -35,6 +36,12 @@ class Website:
         self._rng = rng
         self._sdk = sdk
         self._people = people
+        self._office = people.browser(rng, sdk)
+
+    def announce(self, at: datetime, change: Change) -> Call:
+        """The company's own people say what is new; dashboards show it beside what came of it."""
+        properties: Json = {"name": change.name, "area": change.area}
+        return self._sdk.track(at, self._office, None, "Change Announced", properties)
 
     def visit(self, at: datetime) -> list[Call]:
         """Some pages, read by a stranger or by a customer."""

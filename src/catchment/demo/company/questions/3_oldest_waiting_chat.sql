@@ -1,5 +1,5 @@
 -- Who has been waiting for us longest?
--- The oldest chat with no reply that is not closed, and how many others wait.
+-- The oldest chat with no reply that is not closed, and how many others wait; after two hours one has lapsed.
 WITH opened AS (
   SELECT chat_id, topic, timestamp FROM app.chat_opened
   UNION ALL
@@ -18,5 +18,6 @@ SELECT chat_id, topic, timestamp AS opened,
   count(*) OVER () - 1 AS others
 FROM opened
 ANTI JOIN done USING (chat_id)
+WHERE timestamp > now() - INTERVAL 2 HOURS
 ORDER BY timestamp
 LIMIT 1
