@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from catchment import log, presence
 from catchment.archives import INCOMING, Archive
@@ -14,9 +15,13 @@ from catchment.config import Project
 from catchment.errors import Abort, Malformed, UsageError, WarehouseDown
 from catchment.load.files import Incoming, in_full, parse
 from catchment.pack import read_headers
+from catchment.queues import Queue
 from catchment.record import DEAD_LETTERS, check_table
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
+
+if TYPE_CHECKING:
+    from catchment.queues.outbox import Outbox
 
 _PATIENCE_S = 5.0
 _CLOCK_MARGIN_S = 0.1
@@ -121,6 +126,11 @@ def check_table_name(table: str) -> None:
         check_table(table)
     except Malformed as error:
         raise UsageError(error.detail.removesuffix(" - at `$.table`"), "a name such as shop.orders") from None
+
+
+def outbox_of(queue: Queue) -> Outbox | None:
+    """The queue's outbox; None where it has none."""
+    return cast("Outbox", queue) if hasattr(queue, "waiting") else None
 
 
 def is_loading(project: Project) -> bool:

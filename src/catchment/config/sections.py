@@ -12,6 +12,7 @@ from msgspec import Meta
 from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
+from catchment.queues.outbox_config import OutboxConfig
 
 MAX_PROJECT_NAME = 100
 
@@ -67,6 +68,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
+    "outbox": OutboxConfig,
     "state": StateConfig,
     "load": LoadConfig,
     "collect": CollectConfig,
@@ -81,7 +83,7 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
-SECTION_ORDER = ("project", "queue", "archive", "warehouse", "state", "load", "collect", "metrics")
+SECTION_ORDER = ("project", "queue", "outbox", "archive", "warehouse", "state", "load", "collect", "metrics")
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
     "listen": (),
@@ -91,7 +93,7 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "monitor": (),
     "notify": (),
     "tasks": (),
-    "queue.type": ("rabbitmq", "kafka", "sqs"),
+    "queue.type": ("kafka", "sqs"),
     "warehouse.type": ("redshift",),
     "state.type": ("postgres",),
 }
