@@ -182,6 +182,7 @@ records_without_id = Counter(
     "records_without_id",
     "records",
     "Records taken in with no id and from a message without identity: a redelivery doubles them",
+    by_table=True,
 )
 load_seconds = Histogram(
     "load_seconds",

@@ -108,9 +108,7 @@ def _look(connection: pika.BlockingConnection, config: Config) -> Finding:
         channel.exchange_declare(config.exchange, "fanout", passive=True)
     except pika.exceptions.ChannelClosedByBroker as error:
         if error.reply_code == 404:
-            return Finding(
-                "queue", True, f"rabbitmq: {config.place}: reached; what is not there yet is made when used"
-            )
+            return Finding("queue", True, f"rabbitmq: {config.place}: reached; its queue is made when used")
         told = explained(error, config)
         return Finding("queue", False, f"rabbitmq: {told.message}", told.hint)
     words = f"{found.message_count} messages wait, {found.consumer_count} consumers"

@@ -62,6 +62,8 @@ class Consumer:
         self._is_changing = False
         self._limit = FEW_MESSAGES
         self._closed = False
+        self._unanswered: set[threading.Event] = set()
+        """Acknowledgements that the broker has not answered behind."""
         self._link = Link(config, folder, self, "consumer")
         self._link.start()
         self._link.wait(CONNECT_TIMEOUT_S)
@@ -131,7 +133,9 @@ class Consumer:
         answered = threading.Event()
         if not self._link.submit(lambda: self._send_acks(connection, at_once, one_by_one, answered)):
             return  # lost meanwhile
-        if not answered.wait(_ACK_S):
+        is_answered = answered.wait(_ACK_S)
+        self._unanswered.discard(answered)
+        if not is_answered:
             raise Retry(f"{self._config.place}: it has not answered for {_ACK_S:g} s", "look at the broker")
 
     def close(self) -> None:
@@ -174,6 +178,9 @@ class Consumer:
     def lost(self, error: CatchmentError) -> None:
         """All that was delivered comes again."""
         self._channel, self._subscription, self._is_changing = None, None, False
+        for answered in [*self._unanswered]:
+            answered.set()
+        self._unanswered.clear()
         with self._changed:
             self._connection += 1
             self._buffer.clear()
@@ -228,6 +235,8 @@ class Consumer:
                 self._resume()
 
         self._channel.basic_cancel(subscription, callback=cancelled)
+        # What is on its way is ours and comes to us: the client would give it back, to come again behind the others.
+        self._channel._cancelled.discard(subscription)
 
     def _resume(self) -> None:
         """Subscribe again where we are not, and have room."""
@@ -248,6 +257,7 @@ class Consumer:
         if channel is None or not channel.is_open or connection != self._connection:
             answered.set()
             return
+        self._unanswered.add(answered)
         if at_once:
             channel.basic_ack(at_once, multiple=True)
         for tag in one_by_one:

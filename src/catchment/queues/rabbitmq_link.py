@@ -168,10 +168,10 @@ class Link:
 
     def _drop(self, loop: IOLoop) -> None:
         connection, self._connection = self._connection, None
-        transport = getattr(connection, "_transport", None)
-        with contextlib.suppress(Exception):  # of a connection that is past help
-            if transport is not None:
-                transport.abort()
+        # A loop that was left in the middle closes nothing itself, and the client offers no other way.
+        left = getattr(getattr(connection, "_transport", None), "_sock", None)
+        if left is not None:
+            left.close()
         with contextlib.suppress(Exception):
             loop.close()
 
