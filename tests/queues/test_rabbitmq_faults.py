@@ -411,6 +411,26 @@ def test_large_messages_are_held_up_to_about_as_many_bytes_as_allowed(open_queue
     assert came == sent
 
 
+def test_questions_in_between_disturb_no_count_and_no_acknowledgement(open_queue: Open) -> None:
+    publisher, consumer = open_queue(), open_queue()
+    assert consumer.receive(1, 0) is None
+    for number in range(6):
+        publisher.publish([b"%d" % number])
+        until(lambda: publisher.stats().messages == number + 1, "the count")  # noqa: B023
+    first, second, third = (take_bytes(consumer, 2) for _ in range(3))
+    consumer.ack([second])
+    assert publisher.stats().messages == 4
+    consumer.ack([third, first])
+    assert (publisher.stats().messages, publisher.stats().bytes) == (0, 0)
+    assert consumer.receive(1, 0.1) is None, "nothing comes again"
+
+
+def take_bytes(queue: RabbitMQQueue, size: int) -> Delivery:
+    delivery = queue.receive(size, PATIENCE_S)
+    assert delivery is not None
+    return delivery
+
+
 def test_stats_count_with_several_consumers_and_with_strangers(
     rabbit_server: RabbitServer, config: RabbitMQConfig, open_queue: Open
 ) -> None:

@@ -20,9 +20,10 @@ import pika
 from catchment.errors import CatchmentError, Retry
 from catchment.queues import QueueStats
 from catchment.queues.rabbitmq_config import RabbitMQConfig
-from catchment.queues.rabbitmq_link import CONNECT_TIMEOUT_S, Link, Steps, declare
+from catchment.queues.rabbitmq_link import Link, Steps, declare
 
 _REPLY_TO = "amq.rabbitmq.reply-to"
+_REACH_S = 3.0
 _ANSWER_S = 5.0
 _SILENCE_S = 1.0
 """So long consumers may take; one that is no Catchment's never answers."""
@@ -82,7 +83,7 @@ class Census:
     def ask(self) -> QueueStats:
         """What waits at this moment. Raises `Retry` or `StorageError` where the broker cannot be asked."""
         silent = Retry(f"{self._config.place}: it does not answer", "look at the network, and at the broker")
-        if not self._link.wait(CONNECT_TIMEOUT_S):
+        if not self._link.wait(_REACH_S):
             raise self._link.trouble or silent
         name, question = str(uuid.uuid4()), _Question()
         self._link.submit(lambda: self._count(name, question))

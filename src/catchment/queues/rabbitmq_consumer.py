@@ -36,11 +36,9 @@ _MILLISECONDS_FROM = 100_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
-    """What one `receive` took: delivery tags of one connection, both ends included."""
+    """What one `receive` took: delivery tags of one connection, rising, with gaps where it was asked something."""
 
-    connection: int
-    first: int
-    last: int
+    tags: Sequence[int]
     bytes: int
     oldest: datetime | None
 
@@ -90,7 +88,7 @@ class Consumer:
     def _take(self, max_bytes: int) -> Delivery:
         messages: list[Message] = []
         size = 0
-        first = last = self._buffer[0][0]
+        tags: list[int] = []
         while self._buffer:
             tag, message = self._buffer[0]
             if messages and size + len(message.body) > max_bytes:
@@ -98,11 +96,11 @@ class Consumer:
             self._buffer.popleft()
             messages.append(message)
             size += len(message.body)
-            last = tag
+            tags.append(tag)
         times = [message.enqueued_at for message in messages if message.enqueued_at is not None]
-        receipt = _Receipt(self._connection, first, last, size, min(times, default=None))
+        receipt = _Receipt(tags, size, min(times, default=None))
         self._buffered_bytes -= size
-        self._open[first] = receipt
+        self._open[tags[0]] = receipt
         self._open_messages += len(messages)
         self._open_bytes += size
         return Delivery(messages, receipt)
@@ -113,23 +111,23 @@ class Consumer:
             return [delivery for delivery in deliveries if self._is_open(delivery.receipt)]
 
     def _is_open(self, receipt: Any) -> bool:
-        return isinstance(receipt, _Receipt) and self._open.get(receipt.first) is receipt
+        return isinstance(receipt, _Receipt) and self._open.get(receipt.tags[0]) is receipt
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """As `Queue.ack`; returns once the broker has answered behind it, since an acknowledgement has no answer of
         its own. Raises `Retry` when it doesn't: then they come again, or not."""
         with self._changed:
-            acked = [self._open.pop(each.receipt.first) for each in deliveries if self._is_open(each.receipt)]
+            acked = [self._open.pop(each.receipt.tags[0]) for each in deliveries if self._is_open(each.receipt)]
             if not acked:
                 return
             for receipt in acked:
-                self._open_messages -= receipt.last - receipt.first + 1
+                self._open_messages -= len(receipt.tags)
                 self._open_bytes -= receipt.bytes
             first_held = min([*self._open, *(tag for tag, _ in islice(self._buffer, 1))], default=math.inf)
             connection = self._connection
         # One acknowledgement for all that nothing held lies before: for a round, that is all of it.
-        at_once = max((receipt.last for receipt in acked if receipt.last < first_held), default=0)
-        one_by_one = [tag for each in acked if each.last > at_once for tag in range(each.first, each.last + 1)]
+        at_once = max((receipt.tags[-1] for receipt in acked if receipt.tags[-1] < first_held), default=0)
+        one_by_one = [tag for receipt in acked if receipt.tags[-1] > at_once for tag in receipt.tags]
         answered = threading.Event()
         if not self._link.submit(lambda: self._send_acks(connection, at_once, one_by_one, answered)):
             return  # lost meanwhile
