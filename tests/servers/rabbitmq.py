@@ -4,6 +4,7 @@ at the end. It may be killed and started again, and what reaches it can be cut o
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -194,6 +195,15 @@ class RabbitServer:
         )
         assert done.stdout.startswith("{ok,"), done.stdout
         return done.stdout
+
+    def add_user(self, name: str, password: str, configure: str, write: str, read: str) -> None:
+        """One that may do this alone, each a pattern of names, in the vhost /."""
+        name, password, configure, write, read, vhost, us = (
+            f"<<{json.dumps(each)}>>" for each in (name, password, configure, write, read, "/", "tests")
+        )
+        backend = "rabbit_auth_backend_internal"
+        self.evaluate(f"{backend}:add_user({name}, {password}, {us})")
+        self.evaluate(f"{backend}:set_permissions({name}, {vhost}, {configure}, {write}, {read}, {us})")
 
     def settle(self) -> None:
         """Have it write down the quorum queues it has. A kill within seconds of a declaration can leave one that never

@@ -54,8 +54,8 @@ def answer_questions(channel: Any, config: RabbitMQConfig, held: Callable[[], Ho
         channel.basic_publish("", properties.reply_to or "", answer, reply)
 
     yield from _declare_exchange(channel, config)
-    declared = yield lambda callback: channel.queue_declare("", exclusive=True, auto_delete=True, callback=callback)
-    name = declared.method.queue
+    name = f"{_exchange(config)}.{uuid.uuid4()}"  # as the others begin: permissions are given by names
+    yield lambda callback: channel.queue_declare(name, exclusive=True, auto_delete=True, callback=callback)
     yield lambda callback: channel.queue_bind(name, _exchange(config), "", callback=callback)
     yield lambda callback: channel.basic_consume(name, on_question, auto_ack=True, callback=callback)
 
