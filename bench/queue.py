@@ -38,7 +38,7 @@ def run() -> dict[str, Any]:
     """One line of `make bench`: two ratios, each with its must and goal."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as name:
         folder = Path(name)
-        packs = [pack.build("bench.events", _lines(300, seed)) for seed in range(_PACKS_A_ROUND)]
+        packs = [pack.build("bench.events", event_lines(300, seed)) for seed in range(_PACKS_A_ROUND)]
         alone = _against_bare(folder / "alone", packs, count_checkpoints=False)
         living = _against_bare(folder / "living", packs, count_checkpoints=True)
         ours, peer = _processes(folder)
@@ -148,7 +148,7 @@ def _together(ends: list[Connection], how: str, batches: int) -> float:
 
 def _work(pipe: Connection, folder: Path, seed: int) -> None:
     """One of the four: publishes as told, and says when it began and ended."""
-    lines = _lines(_BATCH_RECORDS, seed)
+    lines = event_lines(_BATCH_RECORDS, seed)
     rows = [(line.text,) for line in lines]
     with closing(SqliteQueue(Config(), folder)) as queue, closing(_shared_rows(folder / "rows.db")) as db:
         queue.publish([b"warm"])
@@ -174,7 +174,7 @@ def _shared_rows(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _lines(count: int, seed: int) -> list[Line]:
+def event_lines(count: int, seed: int) -> list[Line]:
     """Stamped records of about 420 bytes, as a web site would send them."""
     randomness = random.Random(seed)
     stamp = Stamp(datetime(2026, 11, 25, tzinfo=UTC), "bench")

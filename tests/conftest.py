@@ -6,11 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import postgres
+from tests.servers import postgres, rabbitmq
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:
     """One PostgreSQL for all tests of a run; each makes databases of its own in it."""
     with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit_server() -> Iterator[rabbitmq.RabbitServer]:
+    """One RabbitMQ for all tests of a run; each has names of its own in it."""
+    with rabbitmq.running() as server:
         yield server

@@ -22,6 +22,8 @@ class SmallQueue:
         url: Annotated[str, Meta(description="Where it is.")] = "here"
         hosts: Annotated[list[str], Meta(description="Several places.")] = []
 
+    is_embedded = True
+
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
         self.folder = folder

@@ -11,6 +11,8 @@ has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 has pg_ctl || [ -n "$(ls /usr/lib/postgresql/*/bin/pg_ctl /opt/homebrew/opt/postgresql@*/bin/pg_ctl 2>/dev/null)" ] ||
     missing="$missing postgresql"
+has amqp-publish || missing="$missing amqp-tools"
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 [ -z "$missing" ] && exit 0
 if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then SUDO=""; else SUDO="sudo -n"; fi

@@ -181,6 +181,14 @@ batches_unloaded = Gauge("batches_unloaded", "batches", "Batches in the archive 
 queue_messages = Gauge("queue_messages", "messages", "Messages waiting in the queue")
 queue_bytes = Gauge("queue_bytes", "bytes", "Bytes of the messages waiting in the queue")
 queue_oldest_seconds = Gauge("queue_oldest_seconds", "seconds", "Age of the oldest message in the queue")
+outbox_messages = Gauge("outbox_messages", "messages", "Messages of this process that wait in the outbox")
+outbox_bytes = Gauge("outbox_bytes", "bytes", "Bytes of the messages of this process that wait in the outbox")
+records_without_id = Counter(
+    "records_without_id",
+    "records",
+    "Records taken in with no id and from a message without identity: a redelivery doubles them",
+    by_table=True,
+)
 load_seconds = Histogram(
     "load_seconds",
     "seconds",

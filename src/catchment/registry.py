@@ -6,7 +6,8 @@ An adapter is a class with a constructor `(config, folder)`, and `Config`, the `
 attribute of the class, or beside it in its module, or, where its driver is heavy, in a module of its own that is
 named here: a project is then read without loading the driver. `folder` is the project's runtime folder, which may
 not exist yet. A warehouse that one process owns and others ask through says `is_embedded = True`, and takes
-`readable`, the folders whose files it may read. An adapter may offer `diagnose(config, folder)` to `catchment doctor`,
+`readable`, the folders whose files it may read. A queue on this machine's own disk says `is_embedded = True`, and has
+no outbox in front. An adapter may offer `diagnose(config, folder)` to `catchment doctor`,
 a class or static method that returns a list of `catchment.finding.Finding`, and must where constructing it disturbs
 one that runs.
 """
@@ -65,6 +66,13 @@ class Adapter:
 
 ADAPTERS = (
     Adapter("queue", "sqlite", "catchment.queues.sqlite:SqliteQueue"),
+    Adapter(
+        "queue",
+        "rabbitmq",
+        "catchment.queues.rabbitmq:RabbitMQQueue",
+        extra="rabbitmq",
+        settings="catchment.queues.rabbitmq_config:RabbitMQConfig",
+    ),
     Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
     Adapter(
         "archive",

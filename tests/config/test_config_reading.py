@@ -240,6 +240,7 @@ url = "${RABBITMQ_URL}"
         (5, "profiles.production.load.max_rows"),
         (6, "profiles.production.load.max_row"),
         (8, "profiles.production.queue.type"),
+        (9, "profiles.production.queue.url"),
     }
 
 

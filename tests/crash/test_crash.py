@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -48,9 +48,11 @@ class Plan:
     warehouse: int
     supervisor: int
     publishers: int
+    broker: int = 0
 
     def victims(self, rng: random.Random) -> list[str]:
         victims = ["warehouse"] * self.warehouse + ["supervisor"] * self.supervisor + ["publisher"] * self.publishers
+        victims += ["broker"] * self.broker
         rng.shuffle(victims)
         return victims
 
@@ -75,7 +77,9 @@ class Crashed:
                 yield each.source, sent
 
 
-def crash(folder: Path, plan: Plan, settings: str = "") -> Crashed:
+def crash(
+    folder: Path, plan: Plan, settings: str = "", kill_broker: Callable[[Running], int] = lambda _: 0
+) -> Crashed:
     """Send everything, kill, wait until all is loaded, and stop."""
     print(f"seed {plan.seed}")
     rng = random.Random(plan.seed)
@@ -95,7 +99,11 @@ def crash(folder: Path, plan: Plan, settings: str = "") -> Crashed:
         for number, victim in enumerate(victims, start=1):
             share = total * number / (len(victims) + 2)
             until(lambda share=share: _confirmed(running) >= share, f"{share:.0f} of {total} shipments")  # type: ignore[misc]
-            kills[victim] += _kill(running, victim, rng)
+            if victim == "broker":
+                kills[victim] += 1
+                kills["publisher"] += kill_broker(running)
+            else:
+                kills[victim] += _kill(running, victim, rng)
         _await_loaded(running, max(PATIENCE_S, plan.records / 500))
         running.stop_up()
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catchment import pack
+from catchment import metrics, pack
 from catchment.load.plain import _Careful, stamped
 from catchment.queues import Message
 from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Line, Stamp, decode, uuid7
@@ -130,3 +131,22 @@ def test_a_message_cannot_reach_into_the_next() -> None:
     lines = list(stamped(around, "queue", DEFAULT_WINDOW))
     assert read(lines) == read(line for message in around for line in careful.lines(message))
     assert sum(line.count for line in lines if line.table == "a.b") == 5
+
+
+def test_what_has_neither_id_nor_identity_is_counted_and_warned_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchment.load.plain._warned", threading.Event())
+    body = b'{"table":"plain.nameless","data":{}}'
+    messages = [
+        Message(body),
+        Message(b"%b\n%b" % (body, body), enqueued_at=T0),
+        Message(body, identity="m", enqueued_at=T0),
+        Message(body, identity="n"),
+        Message(b'{"table":"plain.nameless","id":"x","data":{}}'),
+    ]
+    lines = list(stamped(messages, "queue", DEFAULT_WINDOW))
+    assert sum(line.count for line in lines) == 6
+    assert b'catchment_records_without_id_total{table="plain.nameless"} 3.0' in metrics.exposition()
+    assert [record.getMessage() for record in caplog.records].count(caplog.records[0].getMessage()) == 1
+    assert "records come without an id" in caplog.text

@@ -26,12 +26,15 @@ from catchment.finding import Finding
 from catchment.load.files import parse
 from catchment.load.verify import problems
 from catchment.queues import Queue
+from catchment.queues.outbox_lanes import waiting
 
 MIN_DUCKDB = (2, 0, 1)
 MIN_FREE_BYTES = 2_000_000_000
 CLOCK_TOLERANCE_S = 300
 MAX_FILES_FOR_CLOCK = 10_000
 MAX_LOOKED_AT_BYTES = 100_000_000
+VANISHING = frozenset({"tmpfs", "ramfs", "overlay"})
+"""File systems that a restart of the machine or of its container empties."""
 SET_ASIDE = ("*/broken/*", "*.damaged-*")
 """Where the embedded queue and the embedded warehouse put a damaged file."""
 
@@ -45,6 +48,8 @@ def examine(project: Project, *, whole_archive: bool = False) -> Iterator[Findin
     yield from private_env(project.root / ".env")
     yield from set_aside(project.runtime)
     yield from part(project.queue, _ask_queue)
+    if (folder := project.queue.outbox_folder) is not None:
+        yield outbox(folder)
     yield from part(project.archive, lambda archive: _ask_archive(archive, whole=whole_archive))
     yield from part(project.warehouse, None)
     yield from part(project.state, None)
@@ -119,6 +124,35 @@ def set_aside(runtime: Path) -> Iterator[Finding]:
         names = ", ".join(str(path.relative_to(runtime)) for path in files[:3]) + (", …" if len(files) > 3 else "")
         words = f"{len(files)} set aside in {runtime}: {names}"
         yield Finding("damaged files", False, words, "look into the disk, keep a copy, then remove them")
+
+
+def outbox(folder: Path) -> Finding:
+    """Whether what waits in the outbox would outlive a restart of the machine, or of its container."""
+    waits = f"{waiting(folder).messages or 0:,} messages wait"
+    kind = filesystem_of(_existing(folder))
+    if kind in VANISHING:
+        return Finding(
+            "outbox",
+            False,
+            f"{folder} lies on {kind}, which a restart empties; {waits}",
+            "path = a folder on a disk or volume that stays, in [outbox]",
+        )
+    return Finding("outbox", True, f"{folder} lies on {kind or 'a disk'}; {waits}")
+
+
+def filesystem_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The kind of file system that the folder lies on; empty where the system does not tell."""
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    kind, longest = "", -1
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mounted_at = Path(left.split(" ")[4].encode().decode("unicode_escape"))
+        if folder.resolve().is_relative_to(mounted_at) and len(mounted_at.parts) >= longest:
+            kind, longest = right.split(" ")[0], len(mounted_at.parts)
+    return kind
 
 
 def part(part: Part[Any], ask: Callable[[Any], str] | None) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from itertools import chain, repeat
 
-from catchment.cli.parts import is_embedded, open_here
+from catchment.cli.parts import is_embedded, open_here, outbox_of
 from catchment.cli.wanted import wanted_of
 from catchment.config import Project
 from catchment.errors import NoSpace
@@ -73,6 +73,8 @@ class WarehouseProcess:
             server.start()
             closing.callback(lambda: server.stop(drain_s=min(10.0, stop.remaining_s)))
         queue = closing.enter_context(contextlib.closing(self._project.queue.open()))
+        if (outbox := outbox_of(queue)) is not None:
+            outbox.start()  # what a publisher left that has gone
         archive = self._project.archive.open()
         project = self._project
         return LoadService(queue, archive, warehouse, project.load, wanted_of(project), project.retention)

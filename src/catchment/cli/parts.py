@@ -7,16 +7,21 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from catchment import log, presence
 from catchment.archives import INCOMING, Archive
 from catchment.config import Project
-from catchment.errors import Abort, Malformed, UsageError, WarehouseDown
+from catchment.errors import Abort, Malformed, Retry, UsageError, WarehouseDown
 from catchment.load.files import Incoming, in_full, parse
 from catchment.pack import read_headers
+from catchment.queues import Queue, QueueStats
 from catchment.record import DEAD_LETTERS, check_table
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
+
+if TYPE_CHECKING:
+    from catchment.queues.outbox import Outbox
 
 _PATIENCE_S = 5.0
 _CLOCK_MARGIN_S = 0.1
@@ -87,15 +92,21 @@ def archive_folder(archive: Archive) -> Path | None:
 
 def is_all_loaded(project: Project) -> bool:
     """Whether everything queued and archived so far is in the warehouse; it is not while that cannot be asked."""
-    with contextlib.closing(project.queue.open()) as queue:
-        if queue.stats().messages:
-            return False
+    if _queue_stats(project).messages != 0:
+        return False
     warehouse = _loading_warehouse(project)
     if warehouse is None:
         return False
     with contextlib.closing(warehouse), contextlib.suppress(WarehouseDown):
         return unloaded_batches(project.archive.open(), warehouse) == 0
     return False
+
+
+def _queue_stats(project: Project) -> QueueStats:
+    """What waits in the queue; all unknown while it cannot be asked."""
+    with contextlib.closing(project.queue.open()) as queue, contextlib.suppress(Retry):
+        return queue.stats()
+    return QueueStats()
 
 
 def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
@@ -123,6 +134,11 @@ def check_table_name(table: str) -> None:
         raise UsageError(error.detail.removesuffix(" - at `$.table`"), "a name such as shop.orders") from None
 
 
+def outbox_of(queue: Queue) -> Outbox | None:
+    """The queue's outbox; None where it has none."""
+    return cast("Outbox", queue) if hasattr(queue, "waiting") else None
+
+
 def is_loading(project: Project) -> bool:
     """Whether a process runs that loads what is queued."""
     state = presence.service(project.runtime, "load")
@@ -135,8 +151,7 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
 
     Raises `Abort` where loading of the table has halted.
     """
-    with contextlib.closing(project.queue.open()) as queue:
-        stats = queue.stats()
+    stats = _queue_stats(project)
     if stats.messages != 0:
         # Others may go on publishing for ever: only what is as old as ours counts. An age of 0 may be that of a
         # message from before the clock was set back.

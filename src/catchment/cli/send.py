@@ -15,7 +15,7 @@ import msgspec
 
 from catchment import record
 from catchment.cli.csv_options import csv_options, read_options
-from catchment.cli.parts import check_table_name, is_loaded, is_loading
+from catchment.cli.parts import check_table_name, is_loaded, is_loading, outbox_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible, visible_lines
 from catchment.config import Project
@@ -101,6 +101,9 @@ def send(
         batches = read(opened_file, request)
         with _destination(project, table) as destination:
             publish(opened_file, request, batches, destination, is_json=is_json)
+            outbox = outbox_of(destination.queue)
+            if outbox is not None and outbox.trouble:
+                _say(f"all of it waits in the outbox: {outbox.trouble}\n  Try: catchment doctor")
             if wait:
                 _wait(destination)
             elif not destination.is_loading():

@@ -13,7 +13,7 @@ import msgspec
 from catchment import presence
 from catchment.cli.checks import set_aside
 from catchment.cli.exits import ExitCode
-from catchment.cli.parts import unloaded_batches, warehouse_of
+from catchment.cli.parts import outbox_of, unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible
 from catchment.config import Project
@@ -52,12 +52,15 @@ class Status(msgspec.Struct):
 
     services: list[Service]
     queue: QueueStats
+    """What waits in the outbox included."""
     unloaded_batches: int | None
     tables: list[Table]
     dead_letters: int | None
     problems: list[str]
     schema_changes: int | None = None
     """Of the last 24 hours; `catchment schema changes` lists them."""
+    outbox: QueueStats | None = None
+    """What waits in the outbox of this folder; null where the queue needs none."""
 
 
 @click.command()
@@ -83,14 +86,16 @@ def look(project: Project) -> Status:
     services = [
         Service(state.name, state.pid, state.state, state.address) for state in presence.services(project.runtime)
     ]
-    stats = QueueStats()
+    stats, outbox_stats = QueueStats(), None
     try:
         with contextlib.closing(project.queue.open()) as queue:
+            if (outbox := outbox_of(queue)) is not None:
+                outbox_stats = outbox.waiting()
             stats = queue.stats()
     except CatchmentError as error:
         problems.append(f"queue: {error.message}")
     problems += [f"{finding.subject}: {finding.detail}" for finding in set_aside(project.runtime)]
-    found = Status(services, stats, None, [], None, problems)
+    found = Status(services, stats, None, [], None, problems, outbox=outbox_stats)
     if not project.runtime.exists():
         return found  # nothing ever ran: asking would make an empty warehouse
     try:
@@ -130,6 +135,8 @@ def _show(found: Status) -> None:
     _section("Services", [_service_cells(service) for service in found.services], "none has run yet: catchment up")
     oldest = f", the oldest for {_span(found.queue.oldest_s)}" if found.queue.messages and found.queue.oldest_s else ""
     click.echo(f"Queue         {_number(found.queue.messages)} messages, {_number(found.queue.bytes)} bytes{oldest}")
+    if found.outbox is not None:
+        click.echo(f"Outbox        {_number(found.outbox.messages)} messages, {_number(found.outbox.bytes)} bytes")
     click.echo(f"Not loaded    {_number(found.unloaded_batches)} batches")
     click.echo(f"Dead letters  {_number(found.dead_letters)}")
     click.echo(f"Schema        {_number(found.schema_changes)} changes in 24 hours")

@@ -15,6 +15,7 @@ from catchment.errors import UsageError
 from catchment.load.config import LoadConfig
 from catchment.load.retention import RetentionConfig
 from catchment.queues import Queue
+from catchment.queues.outbox_config import OutboxConfig
 from catchment.serve.config import ServeConfig
 from catchment.state import State
 from catchment.warehouses import Warehouse
@@ -45,6 +46,29 @@ class Part(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePart(Part[Queue]):
+    """The queue: with an outbox in front, unless it is embedded and so needs none."""
+
+    outbox: OutboxConfig
+
+    @property
+    def outbox_folder(self) -> Path | None:
+        """Where the outbox lies; None where there is none."""
+        is_embedded = bool(getattr(self.adapter, "is_embedded", False))
+        return None if is_embedded else self.outbox.folder(self.folder)
+
+    def open(self, **more: Any) -> Queue:
+        """See `Part.open`."""
+        queue = Part.open(self, **more)
+        folder = self.outbox_folder
+        if folder is None:
+            return queue
+        from catchment.queues.outbox import Outbox  # which brings the embedded queue along
+
+        return Outbox(queue, folder, self.outbox)
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A project's settings, all of them right. `profile` is the one laid over the rest, if any."""
 
@@ -52,9 +76,10 @@ class Project:
     profile: str | None
     name: str
     timezone: str
-    queue: Part[Queue]
+    queue: QueuePart
     archive: Part[Archive]
     warehouse: Part[Warehouse]
+    outbox: OutboxConfig
     state: Part[State]
     load: LoadConfig
     retention: RetentionConfig

@@ -10,7 +10,7 @@ from typing import Any
 from catchment import registry
 from catchment.config.check import BAD, read_struct, shown
 from catchment.config.mistakes import ConfigError, Mistake, did_you_mean, in_order
-from catchment.config.project import PROJECT_FILE, RUNTIME_FOLDER, Part, Project
+from catchment.config.project import PROJECT_FILE, RUNTIME_FOLDER, Part, Project, QueuePart
 from catchment.config.sections import (
     ADAPTER_SECTIONS,
     NOT_YET,
@@ -93,7 +93,9 @@ class _Reading:
         about = settings.pop("project")
         if self.mistakes or BAD in (about, *settings.values(), *parts.values()):
             return None
+        queue = parts.pop("queue")
         return Project(
+            queue=QueuePart(queue.kind, queue.type, queue.config, queue.folder, settings["outbox"]),
             root=self._folder,
             profile=self._profile,
             name=about.name or self._folder.name,

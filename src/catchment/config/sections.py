@@ -13,6 +13,7 @@ from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
 from catchment.load.config import LoadConfig
 from catchment.load.retention import RetentionConfig
+from catchment.queues.outbox_config import OutboxConfig
 from catchment.serve.config import ServeConfig
 
 MAX_PROJECT_NAME = 100
@@ -61,6 +62,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "project": ProjectConfig,
+    "outbox": OutboxConfig,
     "load": LoadConfig,
     "retention": RetentionConfig,
     "collect": CollectConfig,
@@ -81,7 +83,8 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
 SECTION_ORDER = (
-    "project", "queue", "archive", "warehouse", "state", "load", "retention", "collect", "serve", "metrics",
+    "project", "queue", "outbox", "archive", "warehouse", "state", "load", "retention", "collect", "serve",
+    "metrics",
 )  # fmt: skip
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
@@ -91,7 +94,7 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "monitor": (),
     "notify": (),
     "tasks": (),
-    "queue.type": ("rabbitmq", "kafka", "sqs"),
+    "queue.type": ("kafka", "sqs"),
     "warehouse.type": ("redshift",),
 }
 """What is designed and not built: a whole section, or these values of a setting."""

@@ -7,6 +7,7 @@ message by message, and comes out as the same record.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,9 +18,11 @@ from typing import Annotated
 
 import msgspec
 
+from catchment import metrics
 from catchment.errors import Malformed
 from catchment.load.guard import is_utf8
 from catchment.load.letters import dead_message
+from catchment.log import get_log
 from catchment.pack import plain_lines
 from catchment.queues import Message
 from catchment.record import (
@@ -38,6 +41,8 @@ from catchment.record import (
     now,
     timestamp,
 )
+
+_log = get_log("load")
 
 AT_ONCE = 1_000
 LINES_TOGETHER, BYTES_TOGETHER = 200, 64 * 1024
@@ -201,10 +206,27 @@ class _Careful:
         record = decode(text)
         if record.table.startswith(f"{OWN_SCHEMA}."):
             raise Malformed("bad-table", f"{record.table} is Catchment's own")
-        if record.id is None and message.identity is not None and message.enqueued_at is None:
+        if record.id is None and message.identity is None:
+            _count_one_without_id(record.table)
+        elif record.id is None and message.enqueued_at is None:
             # Its copies have one identity and several received_at: an id like any other.
             return msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
         return record
+
+
+_warned = threading.Event()
+
+
+def _count_one_without_id(table: str) -> None:
+    """Such a record is given an id here, and another one when its message is delivered again."""
+    metrics.records_without_id.add(table=table)
+    if not _warned.is_set():
+        _warned.set()
+        _log.warning(
+            "records come without an id, in messages without a message_id: one delivered again is a second row",
+            table=table,
+            hint="have whoever publishes give each record an id, or each message a message_id",
+        )
 
 
 def stamp_of(message: Message, source: str, window: timedelta) -> Stamp:

@@ -63,6 +63,8 @@ class SqliteQueue:
     files of its own.
     """
 
+    is_embedded = True
+
     def __init__(self, config: Config, folder: Path) -> None:
         self.folder = folder / "queue" if config.path is None else folder.parent / config.path
         self._config = config
