@@ -11,9 +11,10 @@ from pathlib import Path
 from catchment import log, presence
 from catchment.archives import INCOMING, Archive
 from catchment.config import Project
-from catchment.errors import Abort, Malformed, UsageError, WarehouseDown
+from catchment.errors import Abort, Malformed, Retry, UsageError, WarehouseDown
 from catchment.load.files import Incoming, in_full, parse
 from catchment.pack import read_headers
+from catchment.queues import QueueStats
 from catchment.record import DEAD_LETTERS, check_table
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
@@ -87,15 +88,24 @@ def archive_folder(archive: Archive) -> Path | None:
 
 def is_all_loaded(project: Project) -> bool:
     """Whether everything queued and archived so far is in the warehouse; it is not while that cannot be asked."""
-    with contextlib.closing(project.queue.open()) as queue:
-        if queue.stats().messages:
-            return False
+    stats = _waiting(project)
+    if stats is None or stats.messages:
+        return False
     warehouse = _loading_warehouse(project)
     if warehouse is None:
         return False
     with contextlib.closing(warehouse), contextlib.suppress(WarehouseDown):
         return unloaded_batches(project.archive.open(), warehouse) == 0
     return False
+
+
+def _waiting(project: Project) -> QueueStats | None:
+    """What waits in the queue; None while its broker cannot be asked."""
+    with contextlib.closing(project.queue.open()) as queue:
+        try:
+            return queue.stats()
+        except Retry:
+            return None
 
 
 def unloaded_batches(archive: Archive, warehouse: Warehouse) -> int:
@@ -135,8 +145,9 @@ def is_loaded(project: Project, table: str, before_s: float) -> bool:
 
     Raises `Abort` where loading of the table has halted.
     """
-    with contextlib.closing(project.queue.open()) as queue:
-        stats = queue.stats()
+    stats = _waiting(project)
+    if stats is None:
+        return False
     if stats.messages != 0:
         # Others may go on publishing for ever: only what is as old as ours counts. An age of 0 may be that of a
         # message from before the clock was set back.

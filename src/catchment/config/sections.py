@@ -91,7 +91,7 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "monitor": (),
     "notify": (),
     "tasks": (),
-    "queue.type": ("rabbitmq", "kafka", "sqs"),
+    "queue.type": ("rabbitmq",),
     "warehouse.type": ("redshift",),
     "state.type": ("postgres",),
 }
