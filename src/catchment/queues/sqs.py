@@ -35,6 +35,8 @@ _LONGEST_POLL_S = 20
 _SHORT_PAUSE_S = 0.2
 _GATHER_S = 0.2
 """So long more is asked for after the first, at least."""
+_MAX_WAVES = 4
+"""So many requests wait for each connection at most, before what came is looked at."""
 _MAX_HELD = 100_000
 """A standard queue lets 120,000 messages be in flight, for all consumers together."""
 _ACK_PATIENCE_S = 10.0
@@ -141,9 +143,9 @@ class SqsQueue:
             if not spare:
                 if not is_behind or time.monotonic() >= give_up_s:
                     break
-                # Of the size that came so far: as many requests at a time as it takes to fill the room.
+                # As many requests as fill the room with messages of the size that came so far.
                 mean_bytes = (max_bytes - room) / len(taken) + 1
-                wanted = min(self._config.connections, int(room / mean_bytes / MAX_ENTRIES) + 1)
+                wanted = min(_MAX_WAVES * self._config.connections, int(room / mean_bytes / MAX_ENTRIES) + 1)
                 is_behind = self._receive(0, wanted) * 2 >= MAX_ENTRIES * wanted
                 if not spare:
                     break
