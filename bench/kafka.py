@@ -19,9 +19,10 @@ from bench.queue import _lines
 from catchment import pack
 from catchment.queues.kafka import KafkaQueue
 from catchment.queues.kafka_config import KafkaConfig
+from catchment.queues.kafka_consumer import PREFETCHED_KBYTES
 
 ROUNDS = 7
-PACKS, REPEATED = 40, 75
+PACKS, REPEATED = 40, 150
 PACK_RECORDS = 300
 PUBLISH_BYTES = 4 << 20
 """At a time, as `send` publishes; a round of the loader receives as much at a time."""
@@ -149,7 +150,7 @@ def _consume(config: KafkaConfig, count: int) -> float:
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": config.brokers, "group.id": f"bare-{next(_numbers)}", "enable.auto.commit": False,
-            "auto.offset.reset": "earliest", **config.options,
+            "auto.offset.reset": "earliest", "queued.max.messages.kbytes": PREFETCHED_KBYTES, **config.options,
         }
     )  # fmt: skip
     with closing(consumer):

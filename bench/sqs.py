@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
             for number in range(ROUNDS):
                 ours_s.append(_timed(lambda: queue.publish(packs)))
                 shares["published"].append(_timed(lambda: bare.send(packs)) / ours_s[-1])
-                ours = _timed(lambda: _receive(queue))
+                ours = _timed(lambda: _receive(queue, size_bytes))
                 shares["received"].append(_timed(bare.receive) / ours)
                 progress(
                     f"round {number + 1} of {ROUNDS}: { ({name: round(x[-1], 2) for name, x in shares.items()}) }"
@@ -68,12 +68,12 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - began_s
 
 
-def _receive(queue: SqsQueue) -> None:
+def _receive(queue: SqsQueue, size_bytes: int) -> None:
     """As many packs as a round publishes, and their acknowledgement."""
     held = []
     came = 0
     while came < PACKS:
-        delivery = queue.receive(RECEIVE_BYTES, 1.0)
+        delivery = queue.receive(min(RECEIVE_BYTES, (PACKS - came) * size_bytes), 1.0)
         assert delivery is not None
         held.append(delivery)
         came += len(delivery.messages)

@@ -40,7 +40,7 @@ _TEND_AFTER_S = 2.0
 """From here on the loader is busy with its archive: the group must still hear from us."""
 ANSWER_S = 10.0
 _REBALANCE_S = 30.0
-_PREFETCHED_KBYTES = 32_000
+PREFETCHED_KBYTES = 32_000
 
 
 class _Fetched(NamedTuple):
@@ -272,7 +272,7 @@ class Consumer:
 def consumer_options(config: KafkaConfig) -> dict[str, Any]:
     """Of a member of the group, and of one that only looks."""
     options = {
-        "queued.max.messages.kbytes": _PREFETCHED_KBYTES,
+        "queued.max.messages.kbytes": PREFETCHED_KBYTES,
         **connecting(config),
         "group.id": config.group,
         "auto.offset.reset": "earliest",
