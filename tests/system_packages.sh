@@ -7,6 +7,8 @@ has faketime || missing="$missing faketime"
 has strace || missing="$missing strace"
 has openssl || missing="$missing openssl"
 has nginx || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+has java || missing="$missing default-jre-headless"
+has kcat || missing="$missing kcat"
 has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 has pg_ctl || [ -n "$(ls /usr/lib/postgresql/*/bin/pg_ctl /opt/homebrew/opt/postgresql@*/bin/pg_ctl 2>/dev/null)" ] ||

@@ -28,7 +28,8 @@ MAX_PLAIN_BYTES = 1024 * 1024
 """A builder closes its pack here. A reader takes a larger frame, up to `MAX_FRAME_BYTES`, and no more: a few
 kilobytes of zstd can expand to gigabytes."""
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 1_000_000
+"""A MiB is what Kafka and SQS take, with whatever else they count."""
 
 SKIPPABLE_MAGIC = 0x184D2A50
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -219,7 +220,7 @@ def build_bounded(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, byt
 
 
 def messages(packed: Iterable[bytes]) -> Iterator[bytes]:
-    """Packs one behind the other, in messages of at most 1 MiB."""
+    """Packs one behind the other, in messages of at most a megabyte, unless one pack alone is larger."""
     open_message: list[bytes] = []
     size = 0
     for pack in packed:

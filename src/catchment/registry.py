@@ -73,6 +73,20 @@ ADAPTERS = (
         extra="rabbitmq",
         settings="catchment.queues.rabbitmq_config:RabbitMQConfig",
     ),
+    Adapter(
+        "queue",
+        "kafka",
+        "catchment.queues.kafka:KafkaQueue",
+        extra="kafka",
+        settings="catchment.queues.kafka_config:KafkaConfig",
+    ),
+    Adapter(
+        "queue",
+        "sqs",
+        "catchment.queues.sqs:SqsQueue",
+        extra="sqs",
+        settings="catchment.queues.sqs_config:SqsConfig",
+    ),
     Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
     Adapter(
         "archive",

@@ -123,7 +123,7 @@ def test_no_project_anywhere_says_how_to_make_one(tmp_path: Path) -> None:
         ("load = 1", 1, "load", "must be a table of settings, not 1"),
         ("queue = 1", 1, "queue", "must be a table of settings, not 1"),
         ("[queue]\ntype = 1", 2, "queue.type", "must be a text in quotes"),
-        ('[queue]\ntype = "kafka"\nbrokers = "${NONE}"', 2, "queue.type", '"kafka" is not yet'),
+        ('[warehouse]\ntype = "redshift"\nhost = "${NONE}"', 2, "warehouse.type", '"redshift" is not yet'),
         ('[queue]\nhosts = [\n"a",\n2]', 2, "queue.hosts[1]", "must be a text in quotes, not 2"),
         ('[queue]\nhosts = "a"', 2, "queue.hosts", 'must be a list in brackets, not "a"'),
         ('[warehouse]\ntype = "duckbd"', 2, "warehouse.type", 'there is no warehouse of type "duckbd"'),

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from catchment.config import load_project
+from catchment.errors import Retry
+from catchment.queues import Queue
 from tests.crash.traffic import Shipment, Traffic
 
 TRAFFIC = "traffic.json"
@@ -64,17 +66,26 @@ def main(folder: Path, publisher: int) -> None:
     queue = load_project(folder, None).queue.open()
     lost_answers: list[Shipment] = []
     for shipment in [each for each in traffic.shipments() if each.number not in has]:
-        begun.append([shipment.number])
-        queue.publish(traffic.messages(shipment, datetime.now(UTC)))
+        publish(queue, traffic, shipment, begun)
         done.append([shipment.number])
         if shipment.twice:
             lost_answers.append(shipment)
         if len(lost_answers) > 3:
             again = lost_answers.pop(0)
-            begun.append([again.number])
-            queue.publish(traffic.messages(again, datetime.now(UTC)))
+            publish(queue, traffic, again, begun)
         time.sleep(PAUSE_S)
     queue.close()
+
+
+def publish(queue: Queue, traffic: Traffic, shipment: Shipment, begun: Notes) -> None:
+    """Again and again while the broker is away."""
+    while True:
+        begun.append([shipment.number])
+        try:
+            queue.publish(traffic.messages(shipment, datetime.now(UTC)))
+            return
+        except Retry:
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -217,3 +218,23 @@ def drained(queue: ListQueue, archive: DiskArchive, *, is_wanted: bool = False) 
     handed: list[list[Part]] = []
     intake(queue, archive, handed, age_s=60, is_wanted=is_wanted).run(stop)
     return handed
+
+
+def test_what_an_open_round_holds_is_kept_while_more_comes_and_while_the_archive_is_slow(
+    archive: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "KEEP_EVERY_S", 0.0)
+    queue = ListQueue([message("1")], [message("2")], [message("3")])
+    slow = threading.Event()
+    before: list[int] = []
+
+    def put() -> None:
+        before.append(queue.kept)
+        monkeypatch.setattr(intake_module, "KEEP_EVERY_S", 0.01)
+        slow.wait(0.2)
+
+    archive.before_put = put
+    run(queue, archive, age_s=60)
+    assert before[0] >= 3, "kept while it was open, and before it was archived"
+    assert queue.kept > before[0] + 2
+    assert len(queue.acknowledged) == 3

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catchment import metrics, pack
+from catchment.load import plain
 from catchment.load.plain import _Careful, stamped
 from catchment.queues import Message
 from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Line, Stamp, decode, uuid7
@@ -62,15 +63,36 @@ bodies = st.one_of(
     odd,
 )
 moments = st.sampled_from([None, T0, T0 + timedelta(seconds=1)])
-messages = st.lists(st.builds(Message, bodies, st.sampled_from([None, "q/1", "q/2"]), moments), max_size=8)
+sent = st.sampled_from([None, T0, T0 - timedelta(days=300), T0 + timedelta(days=9, microseconds=3)])
+messages = st.lists(st.builds(Message, bodies, st.sampled_from([None, "q/1", "q/2"]), moments, sent), max_size=8)
 
 
 @given(messages)
 def test_many_are_stamped_as_each_alone(some: list[Message]) -> None:
-    known = [message for message in some if message.enqueued_at is not None and message.identity is not None]
+    known = [message for message in some if message.identity is not None]
     careful = _Careful("queue", DEFAULT_WINDOW)
-    alone = [line for message in known for line in careful.lines(message)]
-    assert read(stamped(known, "queue", DEFAULT_WINDOW)) == read(alone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "now", lambda: T0)
+        alone = [line for message in known for line in careful.lines(message)]
+        assert read(stamped(known, "queue", DEFAULT_WINDOW)) == read(alone)
+
+
+def test_the_senders_time_bounds_the_search_for_an_id_made_of_the_message() -> None:
+    """But not for one that its producer may have sent before in another message."""
+    sent_at = T0 - timedelta(minutes=30)
+    bodies = [b'{"table":"a.b","data":{}}', b'{"table":"a.b","id":"own","data":{}}']
+    for some in (bodies, [body + b"\n" for body in bodies]):  # many at a time, and with care
+        of_message, own = stamped([Message(body, "q/1", sent_at=sent_at) for body in some], "queue", DEFAULT_WINDOW)
+        assert of_message.received_at > sent_at
+        assert of_message.not_before == sent_at - timedelta(minutes=5)
+        assert own.not_before == own.received_at - DEFAULT_WINDOW
+
+
+def test_a_clock_that_is_ahead_makes_no_copy_of_a_message_invisible() -> None:
+    (line,) = stamped(
+        [Message(b'{"table":"a.b","data":{}}', "q/1", sent_at=T0 + timedelta(days=9999))], "queue", DEFAULT_WINDOW
+    )
+    assert line.received_at < line.not_before, "such rows are remembered as early"
 
 
 def read(lines: Iterable[Line]) -> list[tuple[str, datetime, datetime, list[tuple[str, object]]]]:

@@ -1,4 +1,4 @@
-"""The SDKs as their registries have them, installed once outside of the repository's files."""
+"""SDKs and servers as their registries have them, installed once outside of the repository's files."""
 
 from __future__ import annotations
 
@@ -61,12 +61,13 @@ def python_packages() -> Path:
 
 
 @cache
-def node_modules() -> Path:
+def node_modules(packages: Path = PACKAGES) -> Path:
+    """What the package.json of a folder names."""
     node()
     return (
         _installed(
             "node",
-            [PACKAGES / "package.json", PACKAGES / "package-lock.json"],
+            [packages / "package.json", packages / "package-lock.json"],
             # Scripts of packages are not needed, so they may not run.
             lambda folder: ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)],
         )
@@ -82,7 +83,7 @@ def _installed(name: str, locked: list[Path], command: Callable[[Path], list[str
         if not folder.exists() and folder not in _failed:
             _install(folder, locked, command)
     if folder in _failed:
-        without(f"the SDKs for {name} could not be installed: {_failed[folder]}")
+        without(f"packages for {name} could not be installed: {_failed[folder]}")
     return folder
 
 

@@ -1,46 +1,27 @@
-"""A server that speaks as S3 does, of moto: started by the tests, on a port of its own, everything in its memory."""
+"""Moto's server as one that speaks as S3 does, and servers and ways to it that fail."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import boto3
-
 from catchment.archives.s3_config import S3Config
+from tests.servers import moto
+from tests.servers.moto import KEY, SECRET
 
-KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI-not-a-real-one"
-_PATIENCE_S = 60.0
+__all__ = ["KEY", "SECRET", "Server", "answering", "losing_an_answer", "serving"]
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(moto.Moto):
     """A server that runs."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def client(self) -> Any:
         """Amazon's own client, which knows nothing of ours."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-            region_name="us-east-1",
-        )
+        return self.client_of("s3")
 
     def make_bucket(self, name: str) -> str:
         self.client().create_bucket(Bucket=name)
@@ -54,27 +35,8 @@ class Server:
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """A server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        give_up_s = time.monotonic() + _PATIENCE_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert process.poll() is None, "moto's server has ended"
-            assert time.monotonic() < give_up_s, "moto's server did not start"
-            time.sleep(0.05)
-        yield Server(port, process)
-    finally:
-        process.kill()
-        process.wait()
+    with moto.serving() as started:
+        yield Server(started.port, started.process)
 
 
 @contextlib.contextmanager

@@ -94,7 +94,6 @@ NOT_YET: Mapping[str, tuple[str, ...]] = {
     "monitor": (),
     "notify": (),
     "tasks": (),
-    "queue.type": ("kafka", "sqs"),
     "warehouse.type": ("redshift",),
 }
 """What is designed and not built: a whole section, or these values of a setting."""

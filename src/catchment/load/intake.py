@@ -3,8 +3,10 @@ warehouse: a warehouse outage exhausts neither the queue's leases nor memory."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -16,7 +18,7 @@ from catchment.load.config import LoadConfig
 from catchment.load.in_flight import InFlight
 from catchment.load.round import Look, Part, Round
 from catchment.log import get_log
-from catchment.queues import Queue
+from catchment.queues import KEEP_EVERY_S, Queue
 from catchment.service import Stop
 
 _log = get_log("load")
@@ -69,7 +71,7 @@ class Intake:
         if first is None:
             return None
         taken = Round(self.look, self.source, self.config.dedupe_window)
-        opened_s = time.monotonic()
+        opened_s = kept_s = time.monotonic()
         age_s = self.age_s()
         is_behind = taken.add(first) >= _RECEIVE_BYTES // 2
         while taken.rows < self.config.max_rows and taken.received_bytes < self.config.max_bytes:
@@ -78,6 +80,9 @@ class Intake:
             wait_s = min(closes_at_s - time.monotonic(), _BEHIND_WAIT_S if is_behind else _IDLE_WAIT_S)
             if wait_s <= 0 or stop.draining or (taken.rows >= _ENOUGH_ROWS and self.is_wanted()):
                 break
+            if time.monotonic() - kept_s >= KEEP_EVERY_S:
+                taken.deliveries = self.queue.keep(taken.deliveries)
+                kept_s = time.monotonic()
             room = min(_RECEIVE_BYTES, max(1, self.config.max_bytes - taken.received_bytes))
             try:
                 delivery = self.queue.receive(room, wait_s)
@@ -93,7 +98,8 @@ class Intake:
     def _finish(self, taken: Round, stop: Stop) -> None:
         files: list[str] = []
         try:
-            parts = self._patiently(stop, lambda: self._archive(taken, files), Retry, StorageError)
+            with self._kept(taken):
+                parts = self._patiently(stop, lambda: self._archive(taken, files), Retry, StorageError)
             if parts is None:
                 return  # stopping: what was not acknowledged is delivered again
             self._patiently(stop, lambda: self.queue.ack(taken.deliveries), Retry, StorageError)
@@ -111,6 +117,26 @@ class Intake:
 
         taken.deliveries = self.queue.keep(taken.deliveries)
         return taken.close(self.archive, datetime.now(UTC), begin)
+
+    @contextlib.contextmanager
+    def _kept(self, taken: Round) -> Iterator[None]:
+        """Extend what is held for as long as the archive takes, be it hours."""
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(KEEP_EVERY_S):
+                try:
+                    self.queue.keep(taken.deliveries)
+                except CatchmentError as error:
+                    _log.warning("cannot keep hold of messages; they may come again", exc=error)
+
+        keeping = threading.Thread(target=keep, name="keeping", daemon=True)
+        keeping.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            keeping.join()
 
     def _patiently(self, stop: Stop, action: Callable[[], _T], *passing: type[CatchmentError]) -> _T | None:
         """Do it until it succeeds, while it fails with what may pass; None once we are stopping and it does not."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, repeat
@@ -32,7 +33,6 @@ from catchment.record import (
     OWN_SCHEMA,
     OWN_TIME_MARGIN,
     Line,
-    Record,
     Stamp,
     check_table,
     decode,
@@ -128,6 +128,7 @@ def _lines(
     messages: Sequence[Message], records: Sequence[_Simple], enqueued_at: datetime | None, careful: _Careful
 ) -> Iterator[Line]:
     """Lines of the records that `Stamp.line` would make of them, of messages that share their time."""
+    received_at = enqueued_at or now()
     groups: defaultdict[_Alike, list[bytes]] = defaultdict(list)
     for message, record in zip(messages, records, strict=True):
         body, table, identity, source = message.body, record.table, record.id, record.source
@@ -143,31 +144,35 @@ def _lines(
             spare_bytes >= _SHORTEST_AGAIN_BYTES
             or body[0] != _BRACE
             or data[0] != _BRACE
-            or enqueued_at is None
             or (len(identity) == _UUID_CHARACTERS and identity[14] == "7")  # a UUIDv7 holds a time of its own
             or not (identity or message.identity)
             or not _is_table(table)
         ):
             yield from careful.lines(message)
         elif identity:
-            groups[table, True, source != ""].append(body[1:])
+            groups[table, True, source != "", None].append(body[1:])
         else:
             named = b'"id":%b,%b' % (_encode(f"{message.identity}/0"), body[1:])
-            groups[table, False, source != ""].append(named)
-    if enqueued_at is not None:
-        yield from _together(enqueued_at, groups, careful)
+            own_time = None if enqueued_at else _second(message.sent_at)
+            groups[table, False, source != "", own_time].append(named)
+    yield from _together(received_at, enqueued_at is not None, groups, careful)
 
 
-_Alike = tuple[str, bool, bool]
-"""Table, whether the id is the record's own, and whether the source is."""
+_Alike = tuple[str, bool, bool, datetime | None]
+"""Table, whether the id is the record's own, whether the source is, and the time that is, down to its second."""
 
 
-def _together(enqueued_at: datetime, groups: Mapping[_Alike, list[bytes]], careful: _Careful) -> Iterator[Line]:
-    """Lines of bodies less their opening brace, each with the stamp in front."""
-    for (table, has_id, has_source), rests in groups.items():
+def _together(
+    received_at: datetime, is_stable: bool, groups: Mapping[_Alike, list[bytes]], careful: _Careful
+) -> Iterator[Line]:
+    """Lines of bodies less their opening brace, each with the stamp in front. `is_stable`: a redelivery has the same
+    `received_at`."""
+    for (table, has_id, has_source, own_time), rests in groups.items():
         # Copies of an id may have come a window earlier; a redelivery has the same times.
-        not_before = earlier(enqueued_at, careful.window if has_id else OWN_TIME_MARGIN)
-        front = b'{"received_at":"%b","not_before":"%b",' % (timestamp(enqueued_at), timestamp(not_before))
+        not_before = earlier(received_at, OWN_TIME_MARGIN if is_stable and not has_id else careful.window)
+        if own_time is not None:
+            not_before = max(not_before, earlier(own_time, OWN_TIME_MARGIN))
+        front = b'{"received_at":"%b","not_before":"%b",' % (timestamp(received_at), timestamp(not_before))
         if not has_source:
             front += b'"source":%b,' % _encode(careful.source)
         fitting = BYTES_TOGETHER * len(rests) // sum(map(len, rests))
@@ -175,7 +180,12 @@ def _together(enqueued_at: datetime, groups: Mapping[_Alike, list[bytes]], caref
         for start in range(0, len(rests), at_once):
             some = rests[start : start + at_once]
             text = b"%b%b\n" % (front, (b"\n" + front).join(some))
-            yield Line(table, text, enqueued_at, not_before, len(some))
+            yield Line(table, text, received_at, not_before, len(some))
+
+
+def _second(moment: datetime | None) -> datetime | None:
+    """Down to it: so messages that were sent together share their time."""
+    return moment and moment.replace(microsecond=0)
 
 
 @lru_cache(maxsize=10_000)
@@ -198,20 +208,22 @@ class _Careful:
         stamp = stamp_of(message, self.source, self.window)
         for ordinal, text in enumerate(plain_lines(message.body)):
             try:
-                yield stamp.line(self._record(message, text, ordinal), ordinal)
+                yield self._line(message, stamp, text, ordinal)
             except Malformed as error:
                 yield dead_message(message, error, stamp, text, ordinal)
 
-    def _record(self, message: Message, text: bytes, ordinal: int) -> Record:
+    def _line(self, message: Message, stamp: Stamp, text: bytes, ordinal: int) -> Line:
         record = decode(text)
         if record.table.startswith(f"{OWN_SCHEMA}."):
             raise Malformed("bad-table", f"{record.table} is Catchment's own")
         if record.id is None and message.identity is None:
             _count_one_without_id(record.table)
         elif record.id is None and message.enqueued_at is None:
-            # Its copies have one identity and several received_at: an id like any other.
-            return msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
-        return record
+            # Its copies have one identity and several received_at: an id like any other, and the time of the message,
+            # which all of them share, is its own.
+            record = msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
+            stamp = replace(stamp, own_time=_second(message.sent_at))
+        return stamp.line(record, ordinal)
 
 
 _warned = threading.Event()

@@ -17,12 +17,18 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     `identity` names the message within its queue and is the same at each redelivery (SQLite: file and row;
     Kafka: topic, partition, offset; SQS: message id); None where the backend has none (plain RabbitMQ).
     `enqueued_at` is the time of the first durable enqueue, the same at each redelivery; None where unknown.
+    `sent_at` is the time that the sender gave the message (a Kafka topic of CreateTime), by a clock that may be
+    wrong, and also the same at each redelivery; None where the queue's own clock tells better, or nothing does.
     """
 
     body: bytes
     identity: str | None = None
     enqueued_at: datetime | None = None
+    sent_at: datetime | None = None
 
+
+KEEP_EVERY_S = 10.0
+"""So often at least `keep` or `receive` is called while a round is open: leases have to last longer."""
 
 _body = attrgetter("body")
 
@@ -84,7 +90,11 @@ class Queue(Protocol):
         """
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Extend the leases of what an open round holds; return what is still ours, in the same order."""
+        """Extend the leases of what an open round holds; return what is still ours, in the same order.
+
+        Also while another thread of the consumer is busy elsewhere. A delivery that was lost in part comes back with
+        a receipt of the rest. What cannot be asked at the moment counts as ours until its lease is over.
+        """
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Remove these messages for good. In any order; acknowledging twice, or what was lost, does nothing."""

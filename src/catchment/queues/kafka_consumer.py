@@ -1,0 +1,327 @@
+"""Consuming from Kafka, as one of a group.
+
+Partitions move one by one (cooperative-sticky): a loader that comes or goes takes from the others what it is given,
+and leaves the rest of their open rounds alone. What was delivered of a partition that moves is delivered again by its
+new owner; `keep` then no longer names it, and acknowledging it does nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import Consumer as Client
+
+from catchment.errors import Retry
+from catchment.log import get_log
+from catchment.queues import Delivery, Message
+from catchment.queues.kafka_config import KafkaConfig
+from catchment.queues.kafka_faults import LOST, connecting, explained, made
+from catchment.queues.kafka_offsets import Claim, Span
+
+_log = get_log("queue")
+
+_AT_ONCE = 1_000
+_FIRST_GUESS_BYTES = 50_000
+_TEND_AFTER_S = 2.0
+"""From here on the loader is busy with its archive: the group must still hear from us."""
+ANSWER_S = 10.0
+_REBALANCE_S = 30.0
+PREFETCHED_KBYTES = 32_000
+
+
+class _Fetched(NamedTuple):
+    claim: Claim
+    offset: int
+    message: Message
+
+
+class Consumer:
+    """One member of the group. Thread-safe, as far as one loader's threads go."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._lock = threading.RLock()
+        self._claims: dict[int, Claim] = {}
+        self._spare: deque[_Fetched] = deque()
+        """Received from the client and not delivered yet."""
+        self._polled_s = time.monotonic()
+        self._paused = False
+        self._trouble: KafkaError | None = None
+        self._mean_bytes = float(_FIRST_GUESS_BYTES)
+        self._client = made(Client, consumer_options(config) | {"error_cb": self._heard}, config)
+        self._client.subscribe(
+            [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def receive(self, max_bytes: int, wait_s: float) -> Delivery | None:
+        """As `Queue.receive`. Raises `Retry` while no broker can be reached, `StorageError`."""
+        with self._lock:
+            self._resume()
+            give_up_s = time.monotonic() + wait_s
+            first = self._next()
+            while first is None:
+                self._fetch(1, max(0.0, give_up_s - time.monotonic()))
+                first = self._next()
+                if first is None and time.monotonic() >= give_up_s:
+                    self._complain()
+                    return None
+            self._trouble = None
+            return _delivery(self._with_more(first, max_bytes))
+
+    def _with_more(self, first: _Fetched, max_bytes: int) -> Iterator[_Fetched]:
+        """The first, then what is here already and fits."""
+        yield first
+        room = max_bytes - len(first.message.body)
+        while room > 0:
+            following = self._next(room)
+            if following is None:
+                if self._spare:
+                    return
+                self._fetch(int(min(_AT_ONCE, room / self._mean_bytes + 1)), 0)
+                following = self._next(room)
+                if following is None:
+                    return
+            room -= len(following.message.body)
+            yield following
+
+    def _next(self, room: int | None = None) -> _Fetched | None:
+        """The next message that is ours to deliver, if it has at most `room` bytes."""
+        while self._spare:
+            fetched = self._spare[0]
+            is_wanted = not fetched.claim.lost and not fetched.claim.is_done(fetched.offset)
+            if is_wanted and room is not None and len(fetched.message.body) > room:
+                return None
+            self._spare.popleft()
+            if is_wanted:
+                return fetched
+        return None
+
+    def _fetch(self, count: int, wait_s: float) -> None:
+        """Up to so many messages into `_spare`; on the way partitions may come and go."""
+        self._polled_s = time.monotonic()
+        try:
+            received = self._client.consume(count, wait_s)
+        except KafkaException as error:
+            raise explained(error.args[0], "receive from", self._config, self._trouble) from error
+        for message in received:
+            self._take_in(message)
+
+    def _take_in(self, message: Any) -> None:
+        error = message.error()
+        if error is not None:
+            self._weigh(error)
+            return
+        partition, offset = message.partition(), message.offset()
+        claim = self._claims.get(partition)
+        if claim is None:
+            return  # it has moved to another member meanwhile
+        body = message.value() or b""
+        self._mean_bytes += (len(body) - self._mean_bytes) / 100
+        self._spare.append(_Fetched(claim, offset, _message(self._config.topic, message, body)))
+
+    def _weigh(self, error: KafkaError) -> None:
+        """An error in the place of a message: most pass by themselves."""
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            _log.warning("the group has not heard from this loader in time; its partitions come again")
+            return
+        found = explained(error, "receive from", self._config)
+        if not isinstance(found, Retry):
+            raise found
+        self._trouble = error
+
+    def _heard(self, error: KafkaError) -> None:
+        self._trouble = error
+
+    def _complain(self) -> None:
+        """Raise what keeps messages from coming, once for each time that it is heard."""
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None and trouble.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION}:
+            raise explained(trouble, "receive from", self._config)
+
+    # ---- keeping, acknowledging -------------------------------------------------------
+
+    def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """As `Queue.keep`; a delivery that was lost in part comes back as the rest of it."""
+        with self._lock:
+            if time.monotonic() - self._polled_s > _TEND_AFTER_S:
+                try:
+                    self._tend()
+                except Retry as error:
+                    _log.debug("the group cannot be heard at the moment", exc=error)
+            return [kept for delivery in deliveries if (kept := _still_ours(delivery)) is not None]
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """As `Queue.ack`: returns once the offsets are committed. Raises `Retry`, `StorageError`."""
+        with self._lock:
+            for span in (span for delivery in deliveries for span in delivery.receipt):
+                span.done = span.done or not span.claim.lost
+            give_up_s = time.monotonic() + _REBALANCE_S
+            while self._commit() and time.monotonic() < give_up_s:
+                # The commit has to wait for the group, and the group waits for us.
+                self._tend()
+                time.sleep(0.1)
+
+    def _commit(self) -> bool:
+        """Commit what is acknowledged; whether it must be tried again, the group being in the middle of a change."""
+        unsaved = {claim: now for claim in self._claims.values() if (now := claim.unsaved()) is not None}
+        if not unsaved:
+            return False
+        wanted = [
+            TopicPartition(self._config.topic, claim.partition, offset, text)
+            for claim, (offset, text) in unsaved.items()
+        ]
+        errors: set[KafkaError] = set()
+        try:
+            answers = self._client.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as error:
+            errors.add(error.args[0])
+        else:
+            failed = {answer.partition: answer.error for answer in answers if answer.error is not None}
+            errors.update(failed.values())
+            for claim, now in unsaved.items():
+                if claim.partition not in failed:
+                    claim.saved(*now)
+        for each in errors:
+            if each.code() not in {KafkaError.REBALANCE_IN_PROGRESS, *LOST}:
+                raise explained(each, "commit offsets of", self._config, self._trouble)
+        return any(each.code() == KafkaError.REBALANCE_IN_PROGRESS for each in errors)
+
+    def _tend(self) -> None:
+        """Let the group hear from us, and hear what it has to say, without receiving more than is on its way."""
+        self._polled_s = time.monotonic()
+        try:
+            self._client.pause(self._client.assignment())
+            self._paused = True
+            while (message := self._client.poll(0)) is not None:
+                self._take_in(message)
+        except KafkaException as error:
+            raise explained(error.args[0], "receive from", self._config, self._trouble) from error
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._client.resume(self._client.assignment())
+            self._paused = False
+
+    # ---- partitions come and go, within a call of the client's ------------------------
+
+    def _assigned(self, client: Any, partitions: list[TopicPartition]) -> None:
+        try:
+            committed = client.committed(partitions, timeout=ANSWER_S)
+        except KafkaException as error:
+            # Where to begin the client then finds out itself; what was acknowledged out of order comes again.
+            _log.warning("cannot tell what was acknowledged", error=str(error))
+            committed = partitions
+        for each in committed:
+            known = each if each.error is None else TopicPartition(each.topic, each.partition, OFFSET_INVALID)
+            self._claims[each.partition] = Claim.of(each.partition, known.offset, known.metadata)
+            if known.offset >= 0:
+                self._look_for_losses(client, known)
+        client.incremental_assign(
+            [
+                TopicPartition(each.topic, each.partition, each.offset if each.offset >= 0 else OFFSET_INVALID)
+                for each in committed
+            ]
+        )
+        _log.debug("partitions assigned", partitions=sorted(each.partition for each in partitions))
+
+    def _look_for_losses(self, client: Any, committed: TopicPartition) -> None:
+        try:
+            low, _ = client.get_watermark_offsets(committed, timeout=ANSWER_S, cached=False)
+        except KafkaException:
+            return
+        if low > committed.offset:
+            _log.error(
+                "messages have expired before they were loaded; the topic's retention is too short",
+                topic=committed.topic, partition=committed.partition, messages=low - committed.offset,
+            )  # fmt: skip
+
+    def _revoked(self, client: Any, partitions: Iterable[TopicPartition]) -> None:
+        for each in partitions:
+            claim = self._claims.pop(each.partition, None)
+            if claim is not None:
+                claim.lost = True
+        self._spare = deque(fetched for fetched in self._spare if not fetched.claim.lost)
+        _log.debug("partitions revoked", partitions=sorted(each.partition for each in partitions))
+
+    def close(self) -> None:
+        """Leave the group: others get the partitions at once."""
+        with self._lock:
+            self._client.close()
+            for claim in self._claims.values():
+                claim.lost = True
+            self._claims.clear()
+            self._spare.clear()
+
+
+def consumer_options(config: KafkaConfig) -> dict[str, Any]:
+    """Of a member of the group, and of one that only looks."""
+    options = {
+        "queued.max.messages.kbytes": PREFETCHED_KBYTES,
+        **connecting(config),
+        "group.id": config.group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+    }
+    if config.options.get("group.protocol") != "consumer":  # where the brokers share out the partitions
+        options["partition.assignment.strategy"] = "cooperative-sticky"
+    return options
+
+
+def _message(topic: str, message: Any, body: bytes) -> Message:
+    kind, milliseconds = message.timestamp()
+    moment = _moment(milliseconds)
+    return Message(
+        body,
+        f"{topic}/{message.partition()}/{message.offset()}",
+        enqueued_at=moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
+        sent_at=moment if kind == TIMESTAMP_CREATE_TIME else None,
+    )
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """None for what no calendar has: a producer may send any number."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _delivery(taken: Iterable[_Fetched]) -> Delivery:
+    messages: list[Message] = []
+    spans: dict[Claim, Span] = {}
+    for claim, offset, message in taken:
+        messages.append(message)
+        span = spans.get(claim)
+        if span is None:
+            spans[claim] = claim.take(offset)
+        else:
+            span.end = offset + 1
+    return Delivery(messages, tuple(spans.values()))
+
+
+def _still_ours(delivery: Delivery) -> Delivery | None:
+    ours = tuple(span for span in delivery.receipt if span.is_ours)
+    if len(ours) == len(delivery.receipt):
+        return delivery
+    if not ours:
+        return None
+    partitions = {f"{span.claim.partition}" for span in ours}
+    messages = [each for each in delivery.messages if (each.identity or "").split("/")[-2] in partitions]
+    return replace(delivery, messages=messages, receipt=ours)

@@ -1,0 +1,88 @@
+"""The settings of the queue on Amazon SQS: apart from it, since a project is read without loading its driver."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in parts.netloc:
+        raise ValueError(
+            "must be an address with http:// or https://",
+            'such as "https://sqs.eu-central-1.amazonaws.com/123456789012/catchment"',
+        )
+
+
+def _check_queue_url(url: str) -> None:
+    _check_address(url)
+    if not re.fullmatch(r"/([^/]+/)*[A-Za-z0-9_-]{1,80}(\.fifo)?", urlsplit(url).path):
+        raise ValueError("must end in a queue's name", "aws sqs get-queue-url --queue-name NAME prints it")
+
+
+class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[queue]` with `type = "sqs"`; FIFO where the queue's name ends in `.fifo`."""
+
+    queue_url: Annotated[
+        str, Meta(description="The queue's address; it must exist.", extra={"check": _check_queue_url})
+    ]
+    region: (
+        Annotated[
+            str, Meta(min_length=1, description="The queue's region; else as its address says, or `AWS_REGION`.")
+        ]
+        | None
+    ) = None
+    endpoint: (
+        Annotated[
+            str,
+            Meta(
+                description="The address of another service than Amazon's, or of a VPC endpoint.",
+                extra={"check": _check_address},
+            ),
+        ]
+        | None
+    ) = None
+    access_key_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="A key of its own; else as everywhere at AWS: the environment, a profile, a web"
+                " identity, the role of the task or the machine.",
+            ),
+        ]
+        | None
+    ) = None
+    secret_access_key: Annotated[str, Meta(min_length=1, description="The secret of that key.")] | None = None
+    visibility_s: Annotated[
+        int,
+        Meta(
+            ge=30,
+            le=43_200,
+            description="So long nobody else is given what a loader has received; extended while its round is"
+            " open. What a loader held that was killed comes again after it.",
+        ),
+    ] = 120
+    connections: Annotated[
+        int, Meta(ge=1, le=64, description="So many requests are under way at a time where there is much to do.")
+    ] = 8
+    publish_timeout_s: Annotated[
+        float,
+        Meta(ge=1, le=3600, description="So long a publisher tries before it is told, in seconds."),
+    ] = 10.0
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether messages need a group and a name of their own."""
+        return self.queue_url.endswith(".fifo")
+
+    def region_name(self) -> str | None:
+        """As set, else as Amazon's own addresses say it."""
+        found = re.fullmatch(
+            r"(?:.*\.)?sqs\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", urlsplit(self.queue_url).hostname or ""
+        )
+        return self.region or (found[1] if found else None)
