@@ -23,6 +23,10 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r requirements/demo.txt
 	touch $@
 
+$(VENV)/.serve: requirements/serve.txt $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	touch $@
+
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
@@ -33,7 +37,7 @@ $(VENV)/.data: requirements/data.txt $(VENV)/.core
 
 dev: $(VENV)/.dev $(VENV)/.demo $(VENV)/.data
 
-demo: $(VENV)/$(if $(findstring flights,$(DEMO_ARGS)),.demo,.core)
+demo: $(VENV)/$(if $(findstring flights,$(DEMO_ARGS)),.demo,.serve)
 	$(BIN)/catchment demo $(DEMO_ARGS)
 
 lint: $(VENV)/.dev

@@ -14,11 +14,15 @@ from catchment.cli.exits import ExitCode
 from catchment.cli.init import make_project
 from catchment.cli.parts import is_all_loaded, unloaded_batches, warehouse_of
 from catchment.cli.query import pumped
+from catchment.config import Project
 from catchment.demo import flights
 from catchment.demo.company import show
 from catchment.demo.project import Borrowed
+from catchment.record import now
 from catchment.warehouses import Warehouse
 from catchment.warehouses.duckdb_remote import find
+
+DEMO_USER = "you@ferry.example"
 
 
 class Run(Protocol):
@@ -72,11 +76,20 @@ def demo(name: str, folder: Path | None, once: bool) -> int:
         running_warehouse=find,
         unloaded_batches=unloaded_batches,
         is_loaded=is_all_loaded,
+        sign_in=_sign_in,
         drawn=_drawn,
     )
     chosen = DEMOS[name]
     is_well = chosen.run(folder or Path(chosen.folder), once=once, borrowed=borrowed)
     return ExitCode.DONE if is_well else ExitCode.NOT_WELL
+
+
+def _sign_in(project: Project, address: str) -> str | None:
+    from catchment.serve.accounts.administration import COMMAND, link_url, sign_in_link
+
+    with closing(project.state.open()) as state:
+        sent = sign_in_link(state, DEMO_USER, now(), COMMAND, role="admin", name="You")
+    return link_url(project.serve, sent.secret, address)
 
 
 def _drawn(warehouse: Warehouse, sql: str, width: int | None) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
 DASHBOARDS = "dashboards"
 
 
+NEEDED = ("argon2", "jinja2", "markdown_it", "sqlglot", "starlette", "uvicorn", "vl_convert", "yaml")
+"""What the extra brings."""
+
+
 def is_used(project: Project) -> bool:
     """Whether the project has pages: dashboards, or settings of its own for them."""
     return (project.root / DASHBOARDS).is_dir() or bool(project.serve.home)
+
+
+def is_installed() -> bool:
+    """Whether the extra is there."""
+    return all(find_spec(module) is not None for module in NEEDED)
 
 
 def serve(project: Project) -> Service:

@@ -10,9 +10,9 @@ import click
 
 from catchment import log
 from catchment.child import Child
+from catchment.cli import serve
 from catchment.cli.project import with_project
 from catchment.cli.run import SERVICES, collect_port, serve_port, with_ports
-from catchment.cli.serve import is_used as serves
 from catchment.config import Project
 from catchment.listening import Port
 from catchment.presence import ServiceState
@@ -32,7 +32,7 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
     log.setup("up")
     project = with_ports(project, collect_port, serve_port)
     ports = {"collect": Port(project.collect.host, project.collect.port)}
-    if serves(project):
+    if _serves(project):
         ports["serve"] = Port(project.serve.host, project.serve.port)
     children = [
         Child(name, _command(project, name), _environment(name), ports.get(name.partition("-")[0]))
@@ -41,11 +41,20 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
     return Supervisor(project.runtime, children, on_ready=_say_ready).run()
 
 
+def _serves(project: Project) -> bool:
+    """Whether there are pages to serve. Without the extra everything else runs, and says so."""
+    if not serve.is_used(project):
+        return False
+    if not serve.is_installed():
+        log.get_log("up").warning("dashboards are not served", hint="pip install 'catchment[serve]'")
+    return serve.is_installed()
+
+
 def _services(project: Project) -> list[str]:
     """A process exists only if the project uses it; several workers are several."""
     workers = project.collect.workers if project.collect.sources or project.collect.webhooks else 0
     collectors = ["collect", *(f"collect-{number}" for number in range(2, workers + 1))][:workers]
-    others = [name for name in SERVICES if name != "collect" and (name != "serve" or serves(project))]
+    others = [name for name in SERVICES if name != "collect" and (name != "serve" or _serves(project))]
     return [*collectors, *others]
 
 

@@ -68,6 +68,10 @@ class Up:
         state = presence.service(self._runtime, name)
         return state if state is not None and state.state == "ready" else None
 
+    def serves(self) -> bool:
+        """Whether it has pages."""
+        return presence.service(self._runtime, "serve") is not None
+
     def check(self) -> None:
         """Raise `Abort` if it has ended."""
         if self._popen.poll() is not None:

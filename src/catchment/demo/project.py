@@ -23,6 +23,8 @@ class Borrowed:
     running_warehouse: Callable[[Path], Warehouse | None]
     unloaded_batches: Callable[[Archive, Warehouse], int]
     is_loaded: Callable[[Project], bool]
+    sign_in: Callable[[Project, str], str | None]
+    """A link that signs the demo's own user in to the pages at an address, once."""
     drawn: Callable[[Warehouse, str, int | None], Iterator[str]]
     """A query's answer as a table, as wide as that."""
 

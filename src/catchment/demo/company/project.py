@@ -19,7 +19,7 @@ from catchment.demo.project import Borrowed, is_of_an_earlier_run
 from catchment.errors import Abort, StorageError, UsageError
 
 MARK = "# Made by `catchment demo company`; running it again sends the same calls again, and those since.\n"
-HOST, PORT = "127.0.0.1", 8000
+HOST, PORT, PAGES_PORT = "127.0.0.1", 8000, 8080
 
 _BEGINS = re.compile(r"^# Its story begins on (\d{4}-\d{2}-\d{2})\.$", re.MULTILINE)
 _TOML = """\
@@ -44,6 +44,10 @@ write_key = "${{GITHUB_WRITE_KEY}}"
 [collect.sources.github.mirrors."{issues}"]
 key = ["{key}"]
 version = "{version}"
+
+[serve]                          # pages, where 'catchment[serve]' is installed
+listen = "{pages}"
+home = "home"                    # dashboards/home.md
 
 [load]
 dedupe_window = "365 days"       # so that what the demo sends again adds nothing, months later, too
@@ -74,17 +78,24 @@ def made(folder: Path, first_day: date, borrowed: Borrowed) -> Made:
     project = load_project(folder.absolute(), None)
     if not is_new:
         first_day = _first_day(folder)
-        if not _is_free(project.collect.host, project.collect.port):
-            raise UsageError(
-                f"something else listens on {project.collect.listen}",
-                f"stop it, or another [collect] listen in {folder / PROJECT_FILE}",
-            )
+        for section, at in (("collect", project.collect), ("serve", project.serve)):
+            if not _is_free(at.host, at.port):
+                raise UsageError(
+                    f"something else listens on {at.listen}",
+                    f"stop it, or another [{section}] listen in {folder / PROJECT_FILE}",
+                )
     return Made(project, first_day, is_new)
 
 
 def _fill(folder: Path, first_day: date) -> None:
     toml = _TOML.format(
-        mark=MARK, first_day=first_day, listen=f"{HOST}:{_free_port()}", issues=TABLE, key=KEY, version=VERSION
+        mark=MARK,
+        first_day=first_day,
+        listen=f"{HOST}:{_free_port(PORT)}",
+        pages=f"{HOST}:{_free_port(PAGES_PORT)}",
+        issues=TABLE,
+        key=KEY,
+        version=VERSION,
     )
     (folder / PROJECT_FILE).write_text(toml, encoding="utf-8")
     with (folder / ".env").open("a", encoding="utf-8") as env:
@@ -123,9 +134,9 @@ def days_since(first_day: date, today: date) -> int:
     return max(0, (today - first_day) // timedelta(days=1))
 
 
-def _free_port() -> int:
-    if _is_free(HOST, PORT):
-        return PORT
+def _free_port(wanted: int) -> int:
+    if _is_free(HOST, wanted):
+        return wanted
     with closing(socket.socket()) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
+import webbrowser
 from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -67,6 +69,7 @@ def run(folder: Path, *, once: bool, borrowed: Borrowed) -> bool:
         screen.good(f"from nothing to five answers in {time.monotonic() - began_s:.1f} s")
         if not once and is_right:
             _suggest(screen, folder, address, keys)
+            _open_pages(screen, up, project, borrowed)
             with closing(Connection(address, keys)) as connection:
                 traffic = merge(following(story), issues.following(), key=attrgetter("at"))
                 _go_on(screen, up, Live(traffic, connection))
@@ -221,6 +224,22 @@ analytics.track("Signed Up", {{ plan: "plus" }});"""
     ):
         screen.command(command)
     screen.say("Ctrl-C here stops everything in order.")
+
+
+def _open_pages(screen: Screen, up: Up, project: Project, borrowed: Borrowed) -> None:
+    """The pages' address, and the pages themselves where there is a desktop to open them on."""
+    if not up.serves():
+        screen.say("Dashboards are shown where the pages are installed: pip install 'catchment[serve]'")
+        return
+    pages = up.wait_ready("serve").address
+    assert pages is not None, "it is ready"
+    screen.title("Its dashboards, live")
+    screen.say(f"{pages} shows them; this link signs you in, once, within a quarter of an hour:")
+    link = borrowed.sign_in(project, pages)
+    assert link is not None, "the pages are served"
+    screen.command(link)
+    if sys.stdout.isatty() and (sys.platform == "darwin" or os.environ.get("DISPLAY")):
+        webbrowser.open(link)
 
 
 def _go_on(screen: Screen, up: Up, live: Live) -> None:
