@@ -135,6 +135,7 @@ class _Writing:
         if at in self._links:
             texts = {each.name: row[index] for index, each in enumerate(self._result.columns)}
             href = self._links[at].address(texts) or ""
+            href = f"{self._view.base}{href}" if href.startswith("/") else href
         return Cell(text, right, href)
 
     def _text(self, value: Any, column: Column) -> str:

@@ -47,6 +47,8 @@ class View:
     viewer: Viewer
     zone: ZoneInfo
     asking: Asking
+    base: str = ""
+    """What the addresses of our pages begin with."""
 
     @property
     def refresh_s(self) -> float:
@@ -116,6 +118,7 @@ async def view_of(
     asking: Asking,
     *,
     all_lists: bool = False,
+    base: str = "",
 ) -> View:
     """The board as an address chooses. Raises `AddressError`. Filters whose values nobody needs to know are not asked
     for them, unless `all_lists`."""
@@ -131,7 +134,7 @@ async def view_of(
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
     chosen = await _choose(board, pairs, now, list_of, viewer.email)
-    return View(board, chosen, viewer, zone, asking)
+    return View(board, chosen, viewer, zone, asking, base)
 
 
 async def _choose(board: Board, pairs: list[tuple[str, str]], now: datetime, list_of: ListOf, email: str) -> Chosen:

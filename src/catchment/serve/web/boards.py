@@ -104,11 +104,13 @@ class _Boards:
             if not name.startswith("_")
         ]
         viewer = _viewer(current_user(request))
-        return await view_of(board, pairs, viewer, self._site.zone, self._site.asking, all_lists=all_lists)
+        return await view_of(
+            board, pairs, viewer, self._site.zone, self._site.asking, all_lists=all_lists, base=self._site.base
+        )
 
     def _shell(self, request: Request, entry: Entry, view: View, here: str) -> dict[str, Any]:
         board = entry.board
-        lede, parts = parts_of(board)
+        lede, parts = parts_of(board, self._site.base)
         return {
             "title": board.title,
             "here": here,

@@ -10,17 +10,17 @@ from catchment.serve.tiles.tables import height_of
 from catchment.serve.web.prose import html_of
 
 
-def parts_of(board: Board) -> tuple[str, list[dict[str, Any]]]:
-    """The HTML of the prose that leads the page, and what follows in its order."""
+def parts_of(board: Board, base: str) -> tuple[str, list[dict[str, Any]]]:
+    """The HTML of the prose that leads the page, and what follows in its order. `base` is what addresses begin with."""
     parts = list(board.parts)
     lede = ""
     if parts and isinstance(parts[0], Prose):
-        lede = html_of(parts[0].text)
+        lede = html_of(parts[0].text, base)
         parts = parts[1:]
     shown = []
     for part in parts:
         if isinstance(part, Prose):
-            shown.append({"html": html_of(part.text)})
+            shown.append({"html": html_of(part.text, base)})
         elif part.kind != "query":
             shown.append(_tile(part))
     return lede, shown

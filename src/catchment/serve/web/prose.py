@@ -16,6 +16,12 @@ def _markdown() -> MarkdownIt:
     )
 
 
-def html_of(text: str) -> str:
-    """The HTML."""
-    return cast(str, _markdown().render(text))
+def html_of(text: str, base: str = "") -> str:
+    """The HTML. Links to pages of ours, which begin with a slash, are below `base`."""
+    tokens = _markdown().parse(text)
+    for token in tokens:
+        for child in token.children or ():
+            href = child.attrs.get("href", "")
+            if isinstance(href, str) and href.startswith("/") and not href.startswith("//"):
+                child.attrs["href"] = base + href
+    return cast(str, _markdown().renderer.render(tokens, _markdown().options, {}))
