@@ -20,8 +20,9 @@ def four(low: float, high: float, *, from_zero: bool = False) -> list[float]:
         low, high = min(low, 0.0), max(high, 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0.0, 1.0, 2.0, 3.0]
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    # Values that differ by less than a float can show are one value.
+    if high - low <= max(abs(low), abs(high), 1e-100) * 1e-9:
+        high = low + (max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e-100 else 1.0)
     power = 10.0 ** math.floor(math.log10((high - low) / 3))
     for factor in (*STEPS, 40, 100):
         step = factor * power

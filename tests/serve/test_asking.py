@@ -1,0 +1,176 @@
+"""Each question once, however many wait; again only when its answer may differ; ended when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
+
+import duckdb
+import pytest
+
+from catchment.errors import UsageError, WarehouseDown
+from catchment.serve.asking import Asking, Handle, Question
+from catchment.warehouses import ArrowStream
+
+
+class Stream:
+    """What DuckDB answers."""
+
+    def __init__(self, sql: str) -> None:
+        self._connection = duckdb.connect()
+        self._relation = self._connection.sql(sql)
+        self.is_closed = False
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._relation.__arrow_c_stream__(requested_schema)
+
+    def ipc(self) -> Iterator[bytes]:
+        raise NotImplementedError  # nobody asks for it here
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Asked:
+    """A warehouse that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.version = {"t": "1"}
+        self.wait = threading.Event()
+        self.wait.set()
+        self.began = threading.Event()
+        self.ended: list[str] = []
+        self.error: Exception | None = None
+
+    def run(self, question: Question, handle: Handle) -> ArrowStream:
+        self.asked.append(question.sql)
+        over = threading.Event()
+        handle.on_end(lambda: (self.ended.append(question.sql), over.set())[0])
+        self.began.set()
+        while not self.wait.wait(0.01):
+            if over.is_set():
+                raise UsageError("ended")
+        if self.error is not None:
+            raise self.error
+        return Stream(question.sql)
+
+    def versions(self, tables: frozenset[str]) -> Mapping[str, str]:
+        return {table: self.version[table] for table in tables}
+
+
+def run(work: Callable[[Asking, Asked], Coroutine[Any, Any, None]]) -> Asked:
+    asked = Asked()
+
+    async def main() -> None:
+        asking = Asking(asked.run, asked.versions)
+        try:
+            await work(asking, asked)
+        finally:
+            asked.wait.set()
+            asking.close()
+
+    asyncio.run(main())
+    return asked
+
+
+QUESTION = Question("select 42 as n", tables=frozenset({"t"}))
+
+
+def test_many_who_ask_the_same_at_once_are_answered_by_one_query() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        answers = await asyncio.gather(*(asking.ask(QUESTION, 60) for _ in range(50)))
+        assert [answer.result.rows for answer in answers] == [((42,),)] * 50
+
+    assert run(work).asked == ["select 42 as n"]
+
+
+def test_an_old_answer_is_good_as_long_as_its_tables_are_what_they_were() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        assert not (await asking.ask(QUESTION, 0)).is_cached
+        await asyncio.sleep(0.6)
+        assert (await asking.ask(QUESTION, 0)).is_cached
+        asked.version = {"t": "2"}
+        await asyncio.sleep(0.6)
+        assert not (await asking.ask(QUESTION, 0)).is_cached
+
+    assert len(run(work).asked) == 2
+
+
+def test_nothing_is_asked_again_before_the_refresh() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        await asking.ask(QUESTION, 60)
+        asked.version = {"t": "2"}
+        await asyncio.sleep(0.6)
+        assert (await asking.ask(QUESTION, 60)).is_cached
+
+    assert len(run(work).asked) == 1
+
+
+def test_what_changes_with_the_clock_is_cached_by_age_alone() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        question = Question("select 1")
+        await asking.ask(question, 60)
+        assert (await asking.ask(question, 60)).is_cached
+        assert not (await asking.ask(question, 0)).is_cached
+
+    assert len(run(work).asked) == 2
+
+
+@pytest.mark.parametrize("other", [(("a", True),), (("a", "1"),), (("a", 1.0),)])
+def test_values_of_other_types_are_other_questions(other: tuple[tuple[str, Any], ...]) -> None:
+    assert Question("select 1", (("a", 1),)).key != Question("select 1", other).key
+
+
+def test_whoever_leaves_last_ends_the_query_and_not_before() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        asked.wait.clear()
+        first, second = (asyncio.create_task(asking.ask(QUESTION, 60)) for _ in range(2))
+        await asyncio.to_thread(asked.began.wait)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert asked.ended == []
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert asked.ended == [QUESTION.sql]
+
+    run(work)
+
+
+def test_one_who_stays_is_answered_though_another_leaves() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        asked.wait.clear()
+        leaver, stayer = (asyncio.create_task(asking.ask(QUESTION, 60)) for _ in range(2))
+        await asyncio.to_thread(asked.began.wait)
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        asked.wait.set()
+        assert (await stayer).result.rows == ((42,),)
+
+    run(work)
+
+
+def test_while_the_warehouse_is_down_the_last_answer_is_given_with_the_trouble() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        await asking.ask(QUESTION, 0)
+        asked.version = {"t": "2"}
+        asked.error = WarehouseDown("gone")
+        await asyncio.sleep(0.6)
+        answer = await asking.ask(QUESTION, 0)
+        assert answer.result.rows == ((42,),)
+        assert str(answer.trouble) == "gone"
+
+    run(work)
+
+
+def test_an_error_is_everybody_s_and_is_not_kept() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        asked.error = UsageError("no such table")
+        found = await asyncio.gather(*(asking.ask(QUESTION, 60) for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in found] == ["no such table"] * 3
+        asked.error = None
+        assert (await asking.ask(QUESTION, 60)).result.rows == ((42,),)
+
+    run(work)

@@ -1,0 +1,90 @@
+"""A result's values are exactly those of the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import duckdb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catchment.serve.results import Result, read
+
+
+class Stream:
+    """A relation of DuckDB as a warehouse's answer."""
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
+        self._relation = relation
+        self.is_closed = False
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._relation.__arrow_c_stream__(requested_schema)
+
+    def ipc(self) -> Iterator[bytes]:
+        raise NotImplementedError  # nobody asks for it here
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def asked(sql: str, max_rows: int = 100) -> Result:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return read(Stream(connection.sql(sql)), max_rows)
+
+
+def test_values_of_every_kind() -> None:
+    result = asked(
+        """
+        SELECT 9007199254740993::BIGINT AS big, -1.25::DECIMAL(38, 9) AS exact,
+          TIMESTAMPTZ '2026-11-01 08:00:00+00' AS at, DATE '2026-11-01' AS day, 'a''b' AS text, true AS flag,
+          [1, 2] AS list, {'a': 1} AS struct, NULL::INT AS nothing
+        """
+    )
+    assert [column.kind for column in result.columns] == [
+        "number", "number", "time", "date", "text", "bool", "json", "json", "number",
+    ]  # fmt: skip
+    assert result.rows == (
+        (
+            9007199254740993, Decimal("-1.250000000"), datetime(2026, 11, 1, 8, tzinfo=UTC), date(2026, 11, 1),
+            "a'b", True, "[1, 2]", '{"a": 1}', None,
+        ),
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**28), max_value=10**28),
+        ),
+        max_size=20,
+    )
+)
+def test_decimals_keep_sign_and_digits(values: list[Decimal | None]) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t (nth INT, d DECIMAL(38, 9))")
+        for at, value in enumerate(values):
+            connection.execute(
+                "INSERT INTO t VALUES (?, ?::DECIMAL(38, 9))", [at, None if value is None else str(value)]
+            )
+        found = read(Stream(connection.sql("SELECT d FROM t ORDER BY nth")), 100)
+    assert [row[0] for row in found.rows] == values
+
+
+def test_no_more_rows_than_wanted_and_it_says_so() -> None:
+    cut = asked("SELECT * FROM range(100000)", max_rows=10)
+    assert (len(cut.rows), cut.is_cut) == (10, True)
+    whole = asked("SELECT * FROM range(10)", max_rows=10)
+    assert (len(whole.rows), whole.is_cut) == (10, False)
+
+
+def test_the_stream_is_closed() -> None:
+    with duckdb.connect() as connection:
+        stream = Stream(connection.sql("SELECT 1"))
+        read(stream, 10)
+    assert stream.is_closed
