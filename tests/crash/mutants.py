@@ -261,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         "filling, by the moment too",
-        (("warehouses/duckdb_fill.py", " AND {sql.OLD}._received_at = s._received_at", ""),),
+        (("warehouses/duckdb_fill.py", '("_id", "_source", "_received_at"))', '("_id", "_source"))'),),
         (f"{_FILL}::test_of_several_copies_the_earliest_counts_as_in_the_table[1]",),
     ),
     Mutant(

@@ -114,6 +114,6 @@ _decode_raw = msgspec.json.Decoder(_Raws).decode
 @lru_cache(maxsize=100)
 def _decoder(fields: tuple[str, ...]) -> Any:
     named = [(f"f{at}", Any, msgspec.field(default=None, name=name)) for at, name in enumerate(fields)]
-    part = msgspec.defstruct("Part", named)
-    record = msgspec.defstruct("Record", [("data", part), ("rescued", part | None, None)])
+    part = msgspec.defstruct("Part", named, gc=False)
+    record = msgspec.defstruct("Record", [("data", part), ("rescued", part | None, None)], gc=False)
     return msgspec.json.Decoder(record).decode_lines

@@ -8,6 +8,7 @@ Stopped anywhere, it goes on where it was when it is begun again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -126,7 +127,19 @@ class _Filling:
     # ---- the archive ------------------------------------------------------------------
 
     def _gather_archive(self, gathering: Gathering) -> None:
+        """While some pieces are sent, the next are read."""
         staged = patiently(lambda: self.loader.warehouse.staged(gathering.fill))
+        with ThreadPoolExecutor(1, "fill") as sending:
+            under_way: Future[None] | None = None
+            for pieces in self._pieces(gathering, staged):
+                if under_way is not None:
+                    under_way.result()
+                under_way = sending.submit(self._stage, gathering, pieces)
+            if under_way is not None:
+                under_way.result()
+
+    def _pieces(self, gathering: Gathering, staged: frozenset[str]) -> Iterator[list[Piece]]:
+        """What is gathered by one statement each."""
         whole: list[Piece] = []
         for name in self._names():
             if name in staged:
@@ -135,7 +148,7 @@ class _Filling:
             try:
                 for piece in gathering.of(name):
                     if piece.name is None:
-                        self._stage(gathering, [piece])
+                        yield [piece]
                     else:
                         whole.append(piece)
             except FileNotFoundError:
@@ -146,15 +159,14 @@ class _Filling:
                 continue
             rows, size = sum(piece.records for piece in whole), sum(piece.bytes for piece in whole)
             if rows >= TOGETHER_ROWS or size >= TOGETHER_BYTES:
-                self._stage(gathering, whole)
+                yield whole
                 whole = []
-        self._stage(gathering, whole)
+        if whole:
+            yield whole
 
     def _stage(self, gathering: Gathering, pieces: Sequence[Piece]) -> None:
         """Gather these pieces; where the warehouse refuses them, each by itself and with every row looked at."""
         names = [piece.name for piece in pieces if piece.name is not None]
-        if not pieces:
-            return
         try:
             self._send(gathering.fill, names, _together([rows for piece in pieces for rows in piece.rows]))
         except Malformed:
