@@ -444,8 +444,8 @@ MUTANTS = (
         (
             (
                 "load/expire.py",
-                "            try:\n                written",
-                "            _remove(self.archive, names[1:], now)\n            try:\n                written",
+                "                yield from self._write(",
+                "                _remove(self.archive, names[1:], now)\n                yield from self._write(",
             ),
         ),
         (

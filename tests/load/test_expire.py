@@ -101,7 +101,8 @@ def put(archive: MemoryArchive, warehouse: Warehouse, lines: Sequence[Line], num
 def run(
     archive: MemoryArchive, warehouse: Warehouse, retention: Retention = KEPT, now: datetime = NOW, **more: Any
 ) -> list[Expired]:
-    return list(expire(archive, warehouse, retention, more.pop("contracts", CONTRACTS), now=now, **more))
+    steps = expire(archive, warehouse, retention, more.pop("contracts", CONTRACTS), now=now, **more)
+    return [step for step in steps if step is not None]
 
 
 def state(archive: MemoryArchive) -> dict[Any, tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,16 @@ from catchment.load.replay import replay
 from catchment.load.retaining import Removed, Retaining, summed
 from catchment.load.retention import RetentionConfig, TableRetentionConfig
 from catchment.load.rewrite import rewrite
+from catchment.load.service import LoadService
 from catchment.load.sweep import Sweep
+from catchment.queues.sqlite import Config as QueueConfig
+from catchment.queues.sqlite import SqliteQueue
 from catchment.service import Stop
 from catchment.testing.content import content, rows
 from catchment.warehouses.duckdb import DuckDBWarehouse
 
 from .loading import UNLIMITED, Rig, event
+from .test_service import until
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -278,3 +283,22 @@ def test_records_that_lie_among_others_go_by_that_tables_age(tmp_path: Path) -> 
     assert old.ids("web.other_events") == {"second/b"}
     assert len(list(old.archive.list("table=web.second/"))) == 2
     old.close()
+
+
+def test_the_loader_does_it_in_turns(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is a turn here; the other chores have theirs in between, and it comes to its end."""
+    monkeypatch.setattr("catchment.load.keeping.RETAIN_TURN_S", -1.0)
+    everything(old)
+    list(rewrite(old.archive, old.warehouse, now=NOW + timedelta(hours=3)))
+    stop = Stop()
+    with closing(SqliteQueue(QueueConfig(), old.folder)) as queue:
+        service = LoadService(queue, old.archive, old.warehouse, LoadConfig(max_age_s=0.05), None, YEAR_OF_ROWS)
+        thread = threading.Thread(target=service.run, args=[stop])
+        thread.start()
+        try:
+            until(lambda: not list(old.retaining.look(datetime.now(UTC))))
+        finally:
+            stop.drain(within_s=20)
+            thread.join(25)
+    assert old.ids() == {"e364", "f364", "g364", "e1", "f1", "g1"}
+    assert len(list(old.archive.list("table=web.event/"))) == 3

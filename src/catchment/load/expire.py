@@ -21,13 +21,14 @@ from catchment.archives import Archive, Entry
 from catchment.errors import Malformed
 from catchment.load import files
 from catchment.load.contracts import Contracts
-from catchment.load.newest import Share, Takes, newest
+from catchment.load.newest import Shares, Takes
 from catchment.load.prepare import prepared_line
 from catchment.load.regroup import Unusable
 from catchment.load.retention import Retention
 from catchment.load.rewrite import Ledger, in_full
 from catchment.load.stamped import Stamped
 from catchment.pack import packs
+from catchment.record import Line
 from catchment.warehouses import LedgerEntry
 from catchment.warehouses.shape import Shape
 
@@ -44,8 +45,10 @@ class Limits:
     """Where a set ends, though never before its first file, and how much of it is in memory at a time, compressed."""
 
     files: int = 500
-    bytes: int = 256 * 1024 * 1024
+    bytes: int = 64 * 1024 * 1024
     share_bytes: int = 16 * 1024 * 1024
+    shares: int = 200
+    """At most: each is a temporary file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def expire(
     *,
     now: datetime,
     limits: Limits | None = None,
-) -> Iterator[Expired]:
-    """Remove what is too old, and yield after each set: whoever wants to stop does so there."""
+) -> Iterator[Expired | None]:
+    """Remove what is too old. Yields after each set, and None on the way: whoever wants to stop does so there."""
     limits = limits or Limits()
     if retention.keeps_everything:
         return
@@ -104,7 +107,7 @@ def expire(
             if not old:
                 continue
             if each.keeps_newest:
-                yield _Compaction(archive, warehouse, each.table, takes, limits).run(old, now)
+                yield from _Compaction(archive, warehouse, each.table, takes, limits).run(old, now)
             else:
                 _remove(archive, [entry.name for entry in old], now)
                 size = sum(entry.bytes for entry in old)
@@ -174,22 +177,24 @@ class _Compaction:
     takes: Takes | None
     limits: Limits
 
-    def run(self, due: Sequence[Entry], now: datetime) -> Expired:
+    def run(self, due: Sequence[Entry], now: datetime) -> Iterator[Expired | None]:
         unusable: dict[str, str] = {}
         while True:
             old = [entry for entry in (*due, *self._kept(due)) if entry.name not in unusable]
             names = sorted(entry.name for entry in old)
             if len(in_full(self.warehouse, names)) < len(names):
-                return Expired(self.table, ())  # the warehouse was put back to a backup: the sweep loads it first
+                yield Expired(self.table, ())  # the warehouse was put back to a backup: the sweep loads it first
+                return
+            written: dict[str, int] = {}
             try:
-                written = self._write(names, sum(entry.bytes for entry in old)) if names else {}
+                yield from self._write(names, sum(entry.bytes for entry in old), written)
                 break
             except Unusable as error:  # once more without it; what was written of it is true as well
                 unusable[error.name] = error.reason
         _remove(self.archive, names, now)
         refused = {name: reason for name, reason in unusable.items() if reason}
         smaller = sum(entry.bytes for entry in old) - sum(written.values())
-        return Expired(self.table, tuple(names), tuple(written), smaller, refused)
+        yield Expired(self.table, tuple(names), tuple(written), smaller, refused)
 
     def _kept(self, due: Sequence[Entry]) -> Iterator[Entry]:
         """What was kept before and is small beside what comes in: so that a large one is seldom written again."""
@@ -204,24 +209,28 @@ class _Compaction:
                 size += entry.bytes
                 yield entry
 
-    def _write(self, names: Sequence[str], size_bytes: int) -> dict[str, int]:
-        """The new files, with their sizes. Raises `Unusable`."""
-        written: dict[str, int] = {}
-        parts = max(1, ceil(size_bytes / self.limits.share_bytes))
-        key = self.warehouse.shape(self.table).key
-        for part in range(parts):
-            lines = newest(self.archive, names, self.table, key, Share(part, parts), self.takes)
-            if not lines:
-                continue
-            name = files.newest(self.table, names, part, parts).name
-            times = [line.received_at for line in lines]
-            data = list(packs(self.table, lines))
-            with contextlib.suppress(FileExistsError):  # another version of zstd wrote the same records
-                self.archive.put(name, data)
-            # After the file: the next run makes another one, and an entry of none would be a file that is missing.
-            self.warehouse.enter([LedgerEntry(name, self.table, len(lines), min(times), max(times), tuple(names))])
-            written[name] = sum(map(len, data))
-        return written
+    def _write(self, names: Sequence[str], size_bytes: int, written: dict[str, int]) -> Iterator[None]:
+        """Make the new files; `written` gets their sizes. Raises `Unusable`."""
+        parts = min(self.limits.shares, max(1, ceil(size_bytes / self.limits.share_bytes)))
+        with Shares(self.table, self.warehouse.shape(self.table).key, parts) as shares:
+            for name in sorted(names, key=lambda name: (files.begins(name), name), reverse=True):
+                shares.add(self.archive, name)
+                yield None
+            for part in range(parts):
+                if lines := shares.newest(part, self.takes):
+                    name = files.newest(self.table, names, part, parts).name
+                    written[name] = self._put(name, lines, names)
+                yield None
+
+    def _put(self, name: str, lines: Sequence[Line], old: Sequence[str]) -> int:
+        """One new file; how large it is."""
+        data = list(packs(self.table, lines))
+        with contextlib.suppress(FileExistsError):  # another version of zstd wrote the same records
+            self.archive.put(name, data)
+        # After the file: the next run may make another one, and an entry of none would be a file that is missing.
+        first, last = lines[0].received_at, lines[-1].received_at
+        self.warehouse.enter([LedgerEntry(name, self.table, len(lines), first, last, tuple(old))])
+        return sum(map(len, data))
 
 
 def _remove(archive: Archive, names: Sequence[str], now: datetime) -> None:

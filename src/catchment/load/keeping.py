@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from catchment.load.config import LoadConfig
 from catchment.load.in_flight import InFlight
 from catchment.load.late import LateParts
 from catchment.load.loader import Loader
-from catchment.load.retaining import Retaining
+from catchment.load.retaining import Removed, Retaining
 from catchment.load.rewrite import forget, rewrite
 from catchment.load.sweep import Sweep
 from catchment.load.vanished import Vanishing
@@ -34,6 +34,7 @@ SWEEP_EVERY_S = 60.0
 VANISHED_EVERY_S = 1800.0
 EVERYTHING_EVERY_S = 3600.0
 RETAIN_EVERY_S = 3600.0
+RETAIN_TURN_S = 5.0
 EARLY_WINDOWS = 3
 """So many dedupe windows rows of fast clocks stay in `early`; batches older than one are searched wide."""
 
@@ -45,6 +46,8 @@ Attempt = Callable[[Callable[[], object]], bool]
 class _Chore:
     every_s: float
     work: Callable[[Stop], bool]
+    is_unfinished: Callable[[], bool] = lambda: False
+    """Whether it has stopped in the middle, for the others' sake, and goes on as soon as they have had their turn."""
     _next_s: float = field(default_factory=time.monotonic)
     _pause_s: float = TICK_S
 
@@ -53,7 +56,7 @@ class _Chore:
             return
         if self.work(stop):
             self._pause_s = TICK_S
-            self._next_s = time.monotonic() + self.every_s
+            self._next_s = time.monotonic() + (TICK_S if self.is_unfinished() else self.every_s)
         else:
             self._next_s = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, SWEEP_EVERY_S)
@@ -89,6 +92,7 @@ class Housekeeping:
         self._sweep = Sweep(loader, archive, in_flight)
         self._vanishing = Vanishing(warehouse, loader.changes)
         self._retaining = Retaining(archive, warehouse, loader.retention, config)
+        self._retention_left: Iterator[Removed] | None = None
         self._wanted = threading.Event()
         self._sweeping = _Chore(SWEEP_EVERY_S, self._sweep_incoming)
         self._chores = [
@@ -96,7 +100,11 @@ class Housekeeping:
             _Chore(TICK_S, self._load_late),
             _Chore(EVERYTHING_EVERY_S, lambda stop: self._attempt(lambda: self._sweep.everything(stop))),
             _Chore(SWEEP_EVERY_S, lambda stop: self._attempt(lambda: self._rewrite(stop))),
-            _Chore(RETAIN_EVERY_S, lambda stop: self._attempt(lambda: self._retain(stop))),
+            _Chore(
+                RETAIN_EVERY_S,
+                lambda stop: self._attempt(lambda: self._retain(stop)),
+                lambda: self._retention_left is not None,
+            ),
             _Chore(TICK_S, self._measure_queue),
             _Chore(VANISHED_EVERY_S, lambda stop: self._attempt(lambda: self._vanishing.look(stop))),
         ]
@@ -149,8 +157,14 @@ class Housekeeping:
         forget(self._archive, self._warehouse, now=now)
 
     def _retain(self, stop: Stop) -> None:
-        for _ in self._retaining.run(datetime.now(UTC)):
+        """A turn of it: where there is much to remove, the other chores have theirs in between."""
+        steps, self._retention_left = self._retention_left or self._retaining.run(datetime.now(UTC)), None
+        ends_s = time.monotonic() + RETAIN_TURN_S
+        for _ in steps:
             if stop.draining:
+                return
+            if time.monotonic() > ends_s:
+                self._retention_left = steps
                 return
 
     def _measure_queue(self, stop: Stop) -> bool:

@@ -24,14 +24,14 @@ from catchment.warehouses import Warehouse
 
 _log = get_log("load")
 
-ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 50_000
 """Of one transaction, which holds the table's lock."""
 _NOTHING_BEFORE = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What went of one table, or would."""
+    """What went of one table, or would; nothing, on the way to that."""
 
     table: str
     rows: int = 0
@@ -138,6 +138,9 @@ class Retaining:
     def _files(self, now: datetime) -> Iterator[Removed]:
         contracts = Contracts(self.config)
         for done in expire(self.archive, self.warehouse, self.retention, contracts, now=now):
+            if done is None:
+                yield Removed("")
+                continue
             for file, problem in done.refused.items():
                 _log.error("an archive file is damaged and stays as it is", file=file, problem=problem)
             if done.removed:
@@ -164,7 +167,8 @@ def summed(removed: Iterable[Removed]) -> list[Removed]:
             so_far.files + each.files,
             so_far.bytes + each.bytes,
         )
-    return sorted(tables.values(), key=lambda each: each.table)
+    something = [each for each in tables.values() if each.rows or each.dead_letters or each.files]
+    return sorted(something, key=lambda each: each.table)
 
 
 def _quoted(table: str) -> str:
