@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from decimal import Decimal
 from html import unescape
 from itertools import product
@@ -41,6 +42,22 @@ def test_numbers_are_written_as_d3_writes_them() -> None:
     ours = [write(value, parse_format(specifier)) for value, specifier in cases]
     differ = [(case, got, want) for case, got, want in zip(cases, ours, theirs, strict=True) if got != want]
     assert differ == []
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.floats(allow_nan=False, allow_infinity=False, width=32)
+    | st.floats(-1e12, 1e12)
+    | st.integers(-(2**70), 2**70)
+    | st.integers(-400, 400).map(lambda eighths: eighths / 8),
+    st.sampled_from(
+        [".0f", ",.1f", "+.2f", " .3f", ".0%", "+,.1%", "d", ",d", "+d", ".20f", "", ",.12~g", ",", "+.10~g", ".3~g"]
+    ),
+)
+def test_the_quick_way_says_what_the_exact_one_says(value: Number, specifier: str) -> None:
+    """A width of 1 changes nothing, and goes the exact way."""
+    how = parse_format(specifier)
+    assert write(value, how) == write(value, replace(how, width=1))
 
 
 def in_vega(cases: list[tuple[float, str]]) -> list[str]:

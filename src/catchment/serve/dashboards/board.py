@@ -190,6 +190,8 @@ class Filter:
     source: Source | None
     """The SQL of `from`, which gives value[, label]."""
     place: Place
+    parents: tuple[str, ...] = ()
+    """The filters that this SQL names, itself or in the queries that it reads."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 
 from catchment.serve.dashboards.board import Board, Choice, Filter, Range, Scalar
 from catchment.serve.dashboards.clock import UNITS
-from catchment.serve.dashboards.compose import filters_read
 from catchment.serve.dashboards.periods import Period, parse_period
 from catchment.serve.dashboards.spelling import joined, meant, nearest
 from catchment.serve.dashboards.values import parse_date, parse_number, parse_range, range_text, same_value, value_text
@@ -178,7 +177,7 @@ def choose(
     for name in in_order(board):
         each = board.filters[name]
         texts = given.get(name)
-        parents = [selections[parent] for parent in parents_of(board, each) if parent in selections]
+        parents = [selections[parent] for parent in each.parents if parent in selections]
         listed = Listed(each.options)
         if each.source is not None:
             listed = list_of(each, {**{at.filter.name: at.for_sql() for at in parents}, "user.email": Value(email)})
@@ -206,18 +205,13 @@ def in_order(board: Board) -> list[str]:
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in order or name in above:
             return
-        for parent in parents_of(board, board.filters[name]):
+        for parent in board.filters[name].parents:
             visit(parent, (*above, name))
         order.append(name)
 
     for name in board.filters:
         visit(name, ())
     return order
-
-
-def parents_of(board: Board, each: Filter) -> list[str]:
-    """The filters that a filter's SQL names, itself or in the queries that it reads."""
-    return filters_read(board, each.source.text) if each.source else []
 
 
 def address_text(value: Scalar) -> str:
@@ -392,5 +386,4 @@ __all__ = [
     "address_text",
     "choose",
     "in_order",
-    "parents_of",
 ]

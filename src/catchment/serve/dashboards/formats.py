@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from functools import lru_cache
 
 Number = int | float | Decimal
 
@@ -46,6 +47,7 @@ class Format:
         return self.type in {"%", "p"}
 
 
+@lru_cache(maxsize=512)
 def parse_format(text: str) -> Format:
     """Raises ValueError in words for the author of a dashboard."""
     found = _SPECIFIER.match(text)
@@ -76,6 +78,9 @@ def write(value: Number, how: Format) -> str:
     """The number as d3 writes it. An int or Decimal is exact, however long; a float is rounded as a browser rounds."""
     if isinstance(value, float) and not math.isfinite(value):
         return _put_together("NaN" if math.isnan(value) else "Infinity", "", value < 0, how)
+    quick = _quick(value, how)
+    if quick is not None:
+        return quick
     body, exponent = _body(value, how)
     is_negative = math.copysign(1, value) < 0 if isinstance(value, float) else value < 0
     if is_negative and how.sign != "+" and not Decimal(body):
@@ -118,8 +123,52 @@ def trimmed(how: Format) -> Format:
 _PREFIXES = ("y", "z", "a", "f", "p", "n", "µ", "m", "", "k", "M", "G", "T", "P", "E", "Z", "Y")
 _WIDEST = 400
 """Digits of precision that are enough for any double, and any number of a warehouse."""
-_EXACT_DOUBLES = Decimal(2) ** 53
+_MAX_EXACT = 2**53
 _JS_FIXED_LIMIT = Decimal(10) ** 21
+
+
+def _quick(value: Number, how: Format) -> str | None:
+    """The number by Python's own formatting, for the plain formats of charts and tables, where it says the same: it
+    rounds halves to even digits, and d3 up. None where that or anything else needs a closer look."""
+    if how.width or how.symbol or how.sign == "(" or isinstance(value, Decimal):
+        return None
+    if how.type in {"f", "%", "d"} and not how.trim:
+        written = _quick_fixed(abs(value * 100 if how.type == "%" else value), how)
+    elif how.type == "" or (how.type == "g" and how.trim):
+        written = _quick_precise(abs(value), how)
+    else:
+        return None
+    if written is None:
+        return None
+    is_negative = math.copysign(1, value) < 0 if isinstance(value, float) else value < 0
+    has_minus = is_negative and (how.sign == "+" or bool(written.strip("0.,")))
+    sign = "−" if has_minus else "" if how.sign == "-" else how.sign
+    return f"{sign}{written}{'%' if how.type == '%' else ''}"
+
+
+def _quick_fixed(number: int | float, how: Format) -> str | None:
+    digits = 0 if how.type == "d" else 6 if how.precision is None else how.precision
+    if isinstance(number, int):
+        return None if digits else _whole(number, how)
+    halves = number * 2 * 10**digits
+    if not halves < _MAX_EXACT or (halves == int(halves) and int(halves) % 2):
+        return None
+    return f"{number:{',' if how.comma else ''}.{digits}f}"
+
+
+def _quick_precise(number: int | float, how: Format) -> str | None:
+    digits = (12 if how.type == "" else 6) if how.precision is None else how.precision
+    if isinstance(number, int):
+        return _whole(number, how) if number < 10**digits else None
+    # Fewer digits have exponents of one digit, which Python writes with two; so have numbers below these.
+    if digits < 10 or (number and number < 1e-4):
+        return None
+    is_near_half = f"{number:.{digits}e}".partition("e")[0].endswith("5")
+    return None if is_near_half else f"{number:{',' if how.comma else ''}.{digits}g}"
+
+
+def _whole(number: int, how: Format) -> str:
+    return f"{number:,d}" if how.comma else str(number)
 
 
 def _body(value: Number, how: Format) -> tuple[str, int]:
@@ -138,7 +187,7 @@ def _body(value: Number, how: Format) -> tuple[str, int]:
         match how.type:
             case "d":
                 # Beyond 2^53 a browser writes the fewest digits that mean this double.
-                is_vague = is_double and number > _EXACT_DOUBLES
+                is_vague = is_double and number > _MAX_EXACT
                 body = f"{Decimal(repr(abs(float(value)))):f}" if is_vague else _fixed(number, 0)
                 body = body.partition(".")[0]
             case "f" | "%":

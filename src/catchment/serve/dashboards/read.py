@@ -50,6 +50,7 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
         mistakes=(),
         dialect=dialect,
     )
+    board = _with_parents(board)
     _check_order(board, note)
     return replace(board, mistakes=tuple(sorted(set(mistakes))))
 
@@ -79,10 +80,16 @@ def _check_sql(filters: Mapping[str, Filter], annotations: Source | None, dialec
             note(source.at(offset), text)
 
 
+def _with_parents(board: Board) -> Board:
+    """The board, its filters knowing which others they need."""
+    filters = {
+        name: replace(each, parents=tuple(filters_read(board, each.source.text))) if each.source else each
+        for name, each in board.filters.items()
+    }
+    return replace(board, filters=filters)
+
+
 def _check_order(board: Board, note: Note) -> None:
     """Filters whose SQL needs, in the end, themselves; said at the last of them."""
-    needs = {
-        name: filters_read(board, each.source.text) if each.source else [] for name, each in board.filters.items()
-    }
-    for ring in cycles(needs):
+    for ring in cycles({name: each.parents for name, each in board.filters.items()}):
         note(board.filters[ring[-1]].place, cycle_text("filter", ring))
