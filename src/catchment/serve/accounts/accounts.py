@@ -99,6 +99,7 @@ class Accounts:
         self._threads = ThreadPoolExecutor(_STATE_THREADS, "accounts")
         self._hashing = ThreadPoolExecutor(_HASHING_THREADS, "passwords")
         self._hashes_waiting = 0
+        self._hashing.submit(self.passwords.warm_up)
         self.instance = instance(state)
 
     def close(self) -> None:
