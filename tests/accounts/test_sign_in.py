@@ -332,6 +332,20 @@ def test_a_form_that_will_not_do_comes_back_with_its_link(world: World) -> None:
     assert parse_qs(urlsplit(back).query) == {"error": ["password"], "token": [sent.secret]}
 
 
+@pytest.mark.parametrize(
+    ("config", "address", "start"),
+    [
+        (ServeConfig(), None, "http://127.0.0.1:8080"),
+        (ServeConfig(tls_certificate="a", tls_key="b"), None, "https://127.0.0.1:8080"),
+        (ServeConfig(base_path="/data"), "http://127.0.0.1:9", "http://127.0.0.1:9/data"),
+        (ServeConfig(base_path="/data"), "http://127.0.0.1:9/data", "http://127.0.0.1:9/data"),
+        (ServeConfig(base_path="/data", public_url="https://a.example/"), "x", "https://a.example/data"),
+    ],
+)
+def test_where_a_link_leads(config: ServeConfig, address: str | None, start: str) -> None:
+    assert administration.link_url(config, "a-secret", address) == f"{start}/sign-in/link?token=a-secret"
+
+
 # What is kept
 
 

@@ -75,3 +75,15 @@ def test_a_damaged_state_is_said_in_words(ask: Catchment, tmp_path: Path) -> Non
     assert "state.db is damaged" in ended.err
     assert "put a copy of it back" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_backup_has_the_accounts(ask: Catchment, tmp_path: Path) -> None:
+    ask("admin", "invite", "ana@acme.example", "--role", "admin")
+    ended = ask("backup", str(tmp_path / "copy"))
+    assert ended.code == ExitCode.DONE, ended.err
+    assert [Path(line).name for line in ended.out.splitlines()] == ["warehouse.duckdb", "state.db"]
+    ask("admin", "user", "revoke", "ana@acme.example")
+    for file in (tmp_path / ".catchment").glob("state.db*"):
+        file.unlink()
+    (tmp_path / "copy" / "state.db").rename(tmp_path / ".catchment" / "state.db")
+    assert ask("admin", "user", "list").out == "ana@acme.example  admin    invited\n"

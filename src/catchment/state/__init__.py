@@ -36,6 +36,9 @@ class State(Protocol):
     damaged, full, not ours to write, or was written by a newer Catchment.
     """
 
+    is_local: bool
+    """Whether reading is from a file of this machine, and takes microseconds."""
+
     def reading(self) -> AbstractContextManager[Transaction]:
         """A transaction that only reads; it waits for no writer."""
 

@@ -50,6 +50,8 @@ class _Transaction:
 class PostgresState:
     """See `State`. Its schema is made where there is none."""
 
+    is_local = False
+
     Config = PostgresStateConfig
 
     def __init__(self, config: PostgresStateConfig, folder: Path) -> None:

@@ -47,6 +47,8 @@ class _Transaction:
 class SqliteState:
     """See `State`. The file and its folder are made where there are none."""
 
+    is_local = True
+
     class Config(msgspec.Struct, frozen=True, kw_only=True):
         """It has no settings."""
 

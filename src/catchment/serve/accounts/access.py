@@ -67,9 +67,9 @@ class Access:
 
     async def _known(self, visit: Visit) -> User | None:
         if visit.bearer is not None:
-            return await self._accounts.run(self._accounts.of_token, visit.bearer)
+            return await self._accounts.of_token(visit.bearer)
         secret = session_secret(visit, self._accounts.instance)
-        return await self._accounts.run(self._accounts.of_session, secret) if secret else None
+        return await self._accounts.of_session(secret) if secret else None
 
     async def _ask_to_sign_in(self, visit: Visit, send: Send) -> None:
         if not visit.wants_page:

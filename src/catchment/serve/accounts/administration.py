@@ -60,11 +60,11 @@ def link_path(secret: str) -> str:
 
 
 def link_url(config: ServeConfig, secret: str, address: str | None = None) -> str:
-    """The whole link. `address` is where the server is reached, such as http://127.0.0.1:8080, where no `public_url`
-    is set."""
+    """The whole link. `address` is where the server is reached, such as http://127.0.0.1:8080, with or without the
+    base path; it counts where no `public_url` is set."""
     scheme = "https" if config.tls_certificate else "http"
-    start = config.public_url or address or f"{scheme}://{config.listen}"
-    return f"{start.rstrip('/')}{config.base_path}{link_path(secret)}"
+    start = (config.public_url or address or f"{scheme}://{config.listen}").rstrip("/")
+    return f"{start.removesuffix(config.base_path)}{config.base_path}{link_path(secret)}"
 
 
 def first_link(state: State, now: datetime) -> str | None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -137,12 +136,13 @@ class Visit:
         return token.strip() if scheme.lower() == "bearer" else None
 
     def cookie(self, name: str) -> str | None:
-        """A cookie's value."""
+        """A cookie's value, which is one of ours: never quoted. Not by http.cookies, to which one odd cookie of
+        another program would hide all the others."""
         for line in self.headers.get(b"cookie", ()):
             for pair in line.decode("latin-1").split(";"):
-                # Not by http.cookies as a whole: one odd cookie of another program would hide all the others.
-                if pair.strip().startswith(f"{name}="):
-                    return _cookie_value(pair.strip(), name)
+                found, equals, value = pair.strip().partition("=")
+                if equals and found == name:
+                    return value
         return None
 
 
@@ -150,14 +150,6 @@ def visit_of(request: HTTPConnection) -> Visit:
     """What the middleware has read of the request."""
     visit: Visit = request.scope["state"]["visit"]
     return visit
-
-
-def _cookie_value(pair: str, name: str) -> str | None:
-    try:
-        morsel = SimpleCookie(pair).get(name)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
 
 
 def _host(netloc: str, scheme: str) -> str:
