@@ -189,6 +189,7 @@ def test_an_outbox_that_a_restart_would_empty(
 def test_an_outbox_is_looked_at_where_there_is_one(
     catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "outbox" not in catchment("doctor", "-p", project).out
+    assert "outbox" not in found(catchment("doctor", "-p", project, "--json"))
     monkeypatch.setattr(SmallQueue, "is_embedded", False)
-    assert f"{project / '.catchment' / 'outbox'} lies on" in catchment("doctor", "-p", project).out
+    finding = found(catchment("doctor", "-p", project, "--json"))["outbox"]
+    assert f"{project / '.catchment' / 'outbox'} lies on" in str(finding["detail"])
