@@ -146,3 +146,50 @@ def test_an_older_duckdb_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None
     assert checks.versions().is_well
     monkeypatch.setattr(checks, "version", lambda _: "1.4.2.dev3")
     assert not checks.versions().is_well
+
+
+MOUNTS = r"""
+21 1 0:19 / / rw,relatime shared:1 - overlay overlay rw
+22 21 0:20 / /proc rw - proc proc rw
+23 21 8:1 /volumes/x /data rw,noatime shared:2 master:1 - ext4 /dev/sda1 rw
+24 23 0:21 / /data/in\040memory rw - tmpfs tmpfs rw
+""".lstrip()
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/me", "overlay"),
+        ("/data", "ext4"),
+        ("/data/acme", "ext4"),
+        ("/data/in memory/x", "tmpfs"),
+        ("/", "overlay"),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_the_innermost_mount(tmp_path: Path, folder: str, kind: str) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    assert checks.filesystem_of(Path(folder), tmp_path / "mounts") == kind
+
+
+def test_a_system_that_does_not_tell_its_file_systems(tmp_path: Path) -> None:
+    assert checks.filesystem_of(tmp_path, tmp_path / "absent") == ""
+
+
+@pytest.mark.parametrize(("kind", "is_well"), [("ext4", True), ("tmpfs", False), ("overlay", False), ("", True)])
+def test_an_outbox_that_a_restart_would_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_well: bool
+) -> None:
+    monkeypatch.setattr(checks, "filesystem_of", lambda _: kind)
+    finding = checks.outbox(tmp_path / "outbox")
+    assert finding.is_well == is_well
+    assert "0 messages wait" in finding.detail
+    assert is_well or "[outbox]" in finding.hint
+
+
+def test_an_outbox_is_looked_at_where_there_is_one(
+    catchment: Catchment, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "outbox" not in found(catchment("doctor", "-p", project, "--json"))
+    monkeypatch.setattr(SmallQueue, "is_embedded", False)
+    finding = found(catchment("doctor", "-p", project, "--json"))["outbox"]
+    assert f"{project / '.catchment' / 'outbox'} lies on" in str(finding["detail"])

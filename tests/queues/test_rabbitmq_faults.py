@@ -18,7 +18,7 @@ from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitServer
 
 from catchment.errors import CatchmentError, Retry, StorageError
-from catchment.queues import Delivery, Message
+from catchment.queues import Delivery, Message, rabbitmq_link
 from catchment.queues.rabbitmq import RabbitMQQueue
 from catchment.queues.rabbitmq_config import RabbitMQConfig
 from catchment.queues.rabbitmq_consumer import FEW_MESSAGES
@@ -478,6 +478,18 @@ def test_what_a_stranger_publishes_has_the_identity_and_time_that_it_was_given(
         queue.close()
         assert (message.body, message.identity) == (b"body", identity)
         assert (message.enqueued_at and message.enqueued_at.isoformat()) == moment
+
+
+def test_a_queue_that_an_older_broker_made_is_taken_with_its_limit(
+    rabbit_server: RabbitServer, config: RabbitMQConfig, open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade to RabbitMQ 4. This one takes no -1, so another limit stands for none."""
+    with rabbit_server.channel() as channel:
+        channel.queue_declare(config.queue, durable=True, arguments={"x-queue-type": "quorum"})
+    monkeypatch.setattr(rabbitmq_link, "queue_arguments", lambda _: {"x-queue-type": "quorum", "x-delivery-limit": 5})
+    queue = open_queue()
+    queue.publish([b"1"])
+    until(lambda: _has_received(queue, b"1"), "the message")
 
 
 def test_a_newer_broker_is_asked_never_to_drop_what_was_delivered_often() -> None:

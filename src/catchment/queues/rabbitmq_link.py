@@ -32,7 +32,9 @@ CONNECT_TIMEOUT_S = 10.0
 _CLOSE_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _UNLIMITED_SINCE = 4
-"""Since this version a quorum queue drops what was delivered twenty times, unless told otherwise."""
+"""Since this version a quorum queue drops what was delivered twenty times, unless it was declared otherwise."""
+_limited: set[tuple[str, str]] = set()
+"""Address and name of queues that an older broker made, which no declaration can rid of that limit."""
 
 Steps = Generator[Callable[..., object], Any, None]
 """Calls of the channel that take a `callback`: each is made once the one before is answered, with its answer."""
@@ -193,6 +195,14 @@ class Link:
 
     def _channel_closed(self, _: Any, error: BaseException) -> None:
         if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+            if error.reply_code == 406 and "inequivalent arg 'x-delivery-limit'" in error.reply_text:
+                _limited.add((self._config.url, self._config.queue))
+                _log.warning(
+                    "the queue drops what was delivered too often, since an older RabbitMQ made it",
+                    queue=self._config.queue,
+                    hint="once it is empty and nothing runs, remove it: it is made anew without that limit",
+                )
+                error = Retry("the queue is taken as it is")
             self.give_up(explained(error, self._config))
 
     def _is_up(self) -> None:
@@ -256,6 +266,8 @@ def declare(channel: Any, config: RabbitMQConfig) -> Steps:
 
     def queue(callback: Any) -> object:
         arguments = queue_arguments(channel.connection.server_properties)
+        if (config.url, config.queue) in _limited:
+            del arguments["x-delivery-limit"]
         return channel.queue_declare(config.queue, durable=True, arguments=arguments, callback=callback)
 
     def bind(callback: Any) -> object:
