@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.servers.kafka import (
+    FETCH,
     INVALID_COMMIT_OFFSET_SIZE,
     OFFSET_COMMIT,
     PRODUCE,
     REBALANCE_IN_PROGRESS,
+    TOPIC_AUTHORIZATION_FAILED,
     UNKNOWN_MEMBER,
     MockCluster,
     mocking,
@@ -141,7 +143,9 @@ def test_a_loader_whose_archive_is_slow_stays_in_its_group(cluster: MockCluster,
     assert sorted(bodies(came) + bodies(kept)) == sorted(sent)
     for body in sent:
         busy.publish([body])
-    assert drain(busy, 1), "receives no more after it was paused"
+    after = drain(busy, 1)
+    assert after, "receives no more after it was paused"
+    assert sorted(bodies(after + drain(other, 60 - len(bodies(after))))) == sorted(sent)
 
 
 def test_what_was_acknowledged_out_of_order_beyond_what_there_is_room_for_comes_again(
@@ -205,6 +209,31 @@ def test_a_lost_acknowledgement_brings_the_same_message_again(cluster: MockClust
     first.ack(held)  # the group has forgotten us: nothing to be done about it
     first.close()
     assert messages_of(drain(open_queue(config), 1)) == messages_of(held)
+
+
+def test_an_error_among_messages_loses_none_of_them(cluster: MockCluster, open_queue: Open) -> None:
+    config = cluster.config()
+    queue = open_queue(config)
+    queue.publish([b"0"])
+    held = drain(queue, 1)
+    found: list[bytes] = []
+    errors = 0
+    for round_number in range(5):
+        cluster.fail(FETCH, TOPIC_AUTHORIZATION_FAILED)
+        queue.publish([b"%d/%d" % (round_number, at) for at in range(50)])
+        give_up_s = time.monotonic() + 60
+        while len(found) < 50 * (round_number + 1):
+            assert time.monotonic() < give_up_s, "lost"
+            try:
+                if (delivery := queue.receive(150, 0.2)) is not None:
+                    held.append(delivery)
+                    found += bodies([delivery])
+            except StorageError:
+                errors += 1
+    assert errors
+    queue.ack(held)
+    assert queue.stats().messages == 0
+    assert len(found) == len(set(found))
 
 
 def test_publishing_outlives_a_broker_that_is_away_for_a_while(cluster: MockCluster, open_queue: Open) -> None:

@@ -55,8 +55,9 @@ def test_what_was_confirmed_outlives_a_broker_that_is_killed_while_publishing_an
                 confirmed.extend(bodies)
 
     def kill() -> None:
-        for _ in range(2):
-            time.sleep(1.5)
+        for enough in (200, 700):
+            while len(confirmed) < enough:
+                time.sleep(0.01)
             kafka_broker.kill()
             kafka_broker.start_broker()
 

@@ -43,9 +43,10 @@ OLD = {
 }
 """What a client has to be told of the real broker, which is from before clients could ask."""
 
-OFFSET_COMMIT, PRODUCE = 8, 0
+FETCH, OFFSET_COMMIT, PRODUCE = 1, 8, 0
 """Kinds of requests, as Kafka numbers them."""
 REBALANCE_IN_PROGRESS, INVALID_COMMIT_OFFSET_SIZE, UNKNOWN_MEMBER, UNKNOWN_TOPIC = 27, 28, 25, 3
+TOPIC_AUTHORIZATION_FAILED = 29
 """Errors, as Kafka numbers them."""
 
 
@@ -157,6 +158,12 @@ class Broker:
 
     def start(self) -> None:
         """Both, until the broker answers."""
+        (self._folder / "log4j.properties").write_text(
+            "log4j.rootLogger=WARN,out\nlog4j.logger.kafka.server.KafkaServer=INFO\n"
+            "log4j.appender.out=org.apache.log4j.ConsoleAppender\n"
+            "log4j.appender.out.layout=org.apache.log4j.PatternLayout\n"
+            "log4j.appender.out.layout.ConversionPattern=%d %m (%c)%n\n"
+        )
         settings = self._folder / "zookeeper.properties"
         settings.write_text(
             f"dataDir={self._folder}/zookeeper\nclientPort={self._zookeeper_port}\nclientPortAddress=127.0.0.1\n"
@@ -174,8 +181,19 @@ class Broker:
 
     def start_broker(self) -> None:
         """The broker alone, as after `kill`, with all that it had."""
-        self._kafka = self._java("kafka.Kafka", self._folder / "server.properties", megabytes=256)
-        _await_port(self.port, self._kafka)
+        said = self._folder / "server.said"
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            begins = said.stat().st_size if said.exists() else 0
+            self._kafka = self._java("kafka.Kafka", self._folder / "server.properties", megabytes=256)
+            while self._kafka.poll() is None:
+                if b"started (kafka.server.KafkaServer)" in said.read_bytes()[begins:]:
+                    return
+                assert time.monotonic() < give_up_s, "the broker did not start"
+                time.sleep(0.05)
+            # As long as ZooKeeper remembers the one that was killed, another is refused.
+            assert time.monotonic() < give_up_s, said.read_text()[-2_000:]
+            time.sleep(0.5)
 
     def kill(self) -> None:
         """kill -9."""
@@ -192,7 +210,8 @@ class Broker:
     def _java(self, main: str, settings: Path, *, megabytes: int) -> subprocess.Popen[bytes]:
         with (self._folder / f"{settings.stem}.said").open("ab") as said:
             return subprocess.Popen(
-                ["java", f"-Xmx{megabytes}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp",
+                ["java", f"-Xmx{megabytes}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                 f"-Dlog4j.configuration=file:{self._folder}/log4j.properties", "-cp",
                  f"{self._jars}/*", main, str(settings)],
                 cwd=self._folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
             )  # fmt: skip

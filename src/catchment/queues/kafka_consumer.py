@@ -25,7 +25,7 @@ from confluent_kafka import (
 )
 from confluent_kafka import Consumer as Client
 
-from catchment.errors import Retry
+from catchment.errors import CatchmentError, Retry
 from catchment.log import get_log
 from catchment.queues import Delivery, Message
 from catchment.queues.kafka_config import KafkaConfig
@@ -61,6 +61,9 @@ class Consumer:
         self._polled_s = time.monotonic()
         self._paused = False
         self._trouble: KafkaError | None = None
+        """What the connections said last."""
+        self._failure: CatchmentError | None = None
+        """What came in the place of a message: raised once there is nothing to deliver, lest that be lost."""
         self._mean_bytes = float(_FIRST_GUESS_BYTES)
         self._client = made(Client, consumer_options(config) | {"error_cb": self._heard}, config)
         self._client.subscribe(
@@ -78,7 +81,7 @@ class Consumer:
             while first is None:
                 self._fetch(1, max(0.0, give_up_s - time.monotonic()))
                 first = self._next()
-                if first is None and time.monotonic() >= give_up_s:
+                if first is None and (self._failure is not None or time.monotonic() >= give_up_s):
                     self._complain()
                     return None
             self._trouble = None
@@ -118,7 +121,8 @@ class Consumer:
         try:
             received = self._client.consume(count, wait_s)
         except KafkaException as error:
-            raise explained(error.args[0], "receive from", self._config, self._trouble) from error
+            self._failure = explained(error.args[0], "receive from", self._config, self._trouble)
+            return
         for message in received:
             self._take_in(message)
 
@@ -141,15 +145,19 @@ class Consumer:
             _log.warning("the group has not heard from this loader in time; its partitions come again")
             return
         found = explained(error, "receive from", self._config)
-        if not isinstance(found, Retry):
-            raise found
-        self._trouble = error
+        if isinstance(found, Retry):
+            self._trouble = error
+        else:
+            self._failure = found
 
     def _heard(self, error: KafkaError) -> None:
         self._trouble = error
 
     def _complain(self) -> None:
         """Raise what keeps messages from coming, once for each time that it is heard."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         trouble, self._trouble = self._trouble, None
         if trouble is not None and trouble.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION}:
             raise explained(trouble, "receive from", self._config)

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from catchment.errors import CatchmentError, Retry, StorageError
+from catchment.errors import CatchmentError, StorageError
 from catchment.finding import Finding
 from catchment.log import get_log
 from catchment.queues import Delivery, Message, QueueStats
@@ -159,12 +160,21 @@ class SqsQueue:
         """Into `spare`; how many came."""
         if len(self._held.leases) >= _MAX_HELD:
             return 0
-        came = [each for some in self._requests().at_once([lambda: self._ask(poll_s)] * requests) for each in some]
+        came: list[tuple[Lease, Message]] = []
+        failed: list[CatchmentError] = []
+        for answer in self._requests().at_once([partial(self._ask, poll_s)] * requests):
+            if isinstance(answer, CatchmentError):
+                failed.append(answer)
+            else:
+                came += answer
         self._held.spare.extend(came)
         self._held.leases.update(lease for lease, _ in came)
+        if failed and not self._held.spare:
+            raise failed[0]
         return len(came)
 
-    def _ask(self, poll_s: int) -> list[tuple[Lease, Message]]:
+    def _ask(self, poll_s: int) -> list[tuple[Lease, Message]] | CatchmentError:
+        """One request's messages, or why there are none: others that were made beside it may have brought some."""
         try:
             answer = self._requests().one(
                 "receive from",
@@ -175,10 +185,9 @@ class SqsQueue:
                 MessageAttributeNames=[ATTRIBUTE],
                 MessageSystemAttributeNames=["SentTimestamp"],
             )
-        except Retry as error:
-            if any(code in error.message for code in OVER_LIMIT):
-                return []  # what is in flight has to be archived first
-            raise
+        except CatchmentError as error:
+            # Of too much in flight nothing is wrong: it has to be archived first.
+            return [] if any(code in error.message for code in OVER_LIMIT) else error
         # From the answer on: what an archive holds may be deleted by a receipt that has run out, and nothing is lost.
         until_s = time.monotonic() + self._config.visibility_s
         return [(Lease(each["ReceiptHandle"], until_s), _message(each)) for each in answer.get("Messages", [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import boto3
@@ -85,15 +86,6 @@ class Requests:
             return [calls[0]()]
         return [made.result() for made in [self._pool.submit(call) for call in calls]]
 
-    def batch(self, doing: str, operation: str, entries: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
-        """One request of at most ten; those that were refused, with code and words. An entry's `Id` is given here."""
-        named = {str(at): entry for at, entry in enumerate(entries)}
-        answer = self.one(doing, operation, Entries=[{"Id": name, **entry} for name, entry in named.items()])
-        return [
-            (named[failed["Id"]], failed["Code"], failed.get("Message") or failed["Code"])
-            for failed in answer.get("Failed", [])
-        ]
-
     def all_of(
         self, doing: str, operation: str, entries: Sequence[Entry], give_up_s: float, stale: Sequence[str] = ()
     ) -> list[Entry]:
@@ -101,22 +93,39 @@ class Requests:
         where some still fail at that moment (monotonic), else `StorageError`."""
         refused: list[Entry] = []
         pause_s = 0.05
-        while True:
-            calls = [
-                lambda some=entries[start : start + MAX_ENTRIES]: self.batch(doing, operation, some)
-                for start in range(0, len(entries), MAX_ENTRIES)
-            ]
-            failed = [one for some in self.at_once(calls) for one in some] if calls else []
-            refused += [entry for entry, code, _ in failed if code in stale]
-            failed = [one for one in failed if one[1] not in stale]
-            if not failed:
-                return refused
-            found = self.refusal(doing, failed[0][1], failed[0][2])
-            if not isinstance(found, Retry) or time.monotonic() >= give_up_s:
-                raise found
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            entries = [entry for entry, _, _ in failed]
+        while entries:
+            batches = [entries[start : start + MAX_ENTRIES] for start in range(0, len(entries), MAX_ENTRIES)]
+            calls = [partial(self._batch, doing, operation, some, stale) for some in batches]
+            failed: list[tuple[Entry, CatchmentError]] = []
+            for gone, some in self.at_once(calls):
+                refused += gone
+                failed += some
+            lasting = next((error for _, error in failed if not isinstance(error, Retry)), None)
+            if lasting is not None or (failed and time.monotonic() >= give_up_s):
+                raise lasting or failed[0][1]
+            entries = [entry for entry, _ in failed]
+            if entries:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return refused
+
+    def _batch(
+        self, doing: str, operation: str, entries: Sequence[Entry], stale: Sequence[str]
+    ) -> tuple[list[Entry], list[tuple[Entry, CatchmentError]]]:
+        """One request of at most ten: those that were refused as stale, and those that failed otherwise."""
+        named = {str(at): entry for at, entry in enumerate(entries)}
+        try:
+            answer = self.one(doing, operation, Entries=[{"Id": name, **entry} for name, entry in named.items()])
+        except Retry as error:
+            return [], [(entry, error) for entry in entries]
+        gone, failed = [], []
+        for each in answer.get("Failed", []):
+            entry, code = named[each["Id"]], each["Code"]
+            if code in stale:
+                gone.append(entry)
+            else:
+                failed.append((entry, self.refusal(doing, code, each.get("Message") or "")))
+        return gone, failed
 
     def _explained(self, error: Exception, doing: str) -> CatchmentError:
         if isinstance(error, ClientError):
