@@ -48,7 +48,12 @@ class Asked:
     def run(self, question: Question, handle: Handle) -> ArrowStream:
         self.asked.append(question.sql)
         over = threading.Event()
-        handle.on_end(lambda: (self.ended.append(question.sql), over.set())[0])
+
+        def end() -> None:
+            self.ended.append(question.sql)
+            over.set()
+
+        handle.on_end(end)
         self.began.set()
         while not self.wait.wait(0.01):
             if over.is_set():
