@@ -17,7 +17,7 @@ class Palette:
     def __init__(
         self,
         remembered: Mapping[tuple[str, str], int] = {},
-        remember: Callable[[str, str, int], None] = lambda column, value, color: None,
+        remember: Callable[[str, str, int], object] = lambda column, value, color: None,
     ) -> None:
         self._colors: dict[tuple[str, str], int] = dict(remembered)
         self._remember = remember

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from catchment.errors import CatchmentError, Retry
-from catchment.serve.accounts import Forbidden, User, client_of, current_user
+from catchment.serve.accounts import Forbidden, client_of, current_user
 from catchment.serve.asking import Question
 from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import TYPES, whole
-from catchment.state.audit import Audit, Entry
+from catchment.state.audit import Outcome
 
 MAX_BODY_BYTES = 1_000_000
 TIMEOUT_S = 300.0
@@ -55,13 +55,17 @@ def of(site: Site) -> list[Route]:
             asked.sql, tuple(named.items()), site.zone.key, timeout_s=asked.timeout_s, max_rows=asked.max_rows
         )
         began = datetime.now(UTC)
+        outcome: Outcome = "failed"
         try:
             answer = await whole(site.asked, question, format_, "result")
+            outcome = "done"
         except CatchmentError as error:
-            await _note(site, request, user, asked.sql, began, "failed")
             status = 503 if isinstance(error, Retry) else 400
-            return JSONResponse({"error": str(error)}, status)
-        await _note(site, request, user, asked.sql, began, "done")
+            answer = JSONResponse({"error": str(error)}, status)
+        ms = round((datetime.now(UTC) - began).total_seconds() * 1000)
+        site.recorder.query(
+            user, client_of(request), asked.sql, began_at=began, ms=ms, outcome=outcome, about="/api/query"
+        )
         return answer
 
     return [Route("/api/query", query, methods=["POST"])]
@@ -73,27 +77,3 @@ def _accepted(request: Request) -> str:
         if name:
             return name
     return "json"
-
-
-async def _note(
-    site: Site, request: Request, user: User, sql: str, began: datetime, outcome: Literal["done", "failed"]
-) -> None:
-    """A row in the audit."""
-    entry = Entry(
-        at=began,
-        action="query",
-        outcome=outcome,
-        user_id=user.id,
-        who=user.email,
-        via=f"token {user.token}" if user.token else "session",
-        address=client_of(request).address,
-        about="/api/query",
-        sql=sql,
-        ms=round((datetime.now(UTC) - began).total_seconds() * 1000),
-    )
-
-    def add() -> None:
-        with site.accounts.state.writing() as transaction:
-            Audit(transaction).add(entry)
-
-    await site.accounts.run(add)

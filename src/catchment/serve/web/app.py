@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,14 +22,17 @@ from starlette.types import ASGIApp
 from catchment.errors import CatchmentError
 from catchment.log import get_log
 from catchment.serve.accounts import Forbidden
+from catchment.serve.accounts import api as account_api
 from catchment.serve.accounts import routes as account_routes
 from catchment.serve.accounts.access import Access
 from catchment.serve.accounts.accounts import Accounts
+from catchment.serve.accounts.recorder import Recorder
 from catchment.serve.accounts.user import user_or_none
 from catchment.serve.asking import Asking
 from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
+from catchment.serve.tiles import colours
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
 from catchment.serve.web import api, boards, cataloguing, editing, editor, signing
@@ -58,6 +65,10 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
     asked = Asked(parts.open_warehouse)
     asking = Asking(asked.run, asked.versions)
     accounts = Accounts(parts.state, parts.config)
+    recorder = Recorder(parts.state, parts.config)
+    keeping = ThreadPoolExecutor(1, "colours")
+    recording = threading.Thread(target=recorder.run, name="audit", daemon=True)
+    recording.start()
     library = Library(parts.root, parts.dialect)
     site = Site(
         project=parts.project,
@@ -69,7 +80,8 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         asked=asked,
         asking=asking,
         catalogue=Catalogue(asked.warehouse, library, parts.dialect),
-        palette=Palette(),
+        palette=Palette(colours.known(parts.state), partial(keeping.submit, colours.keep, parts.state)),
+        recorder=recorder,
         dialect=parts.dialect,
     )
     try:
@@ -78,6 +90,9 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         asking.close()
         asked.close()
         accounts.close()
+        recorder.close()
+        keeping.shutdown()
+        await asyncio.to_thread(recording.join)
 
 
 def wrapped(site: Site) -> ASGIApp:
@@ -87,6 +102,7 @@ def wrapped(site: Site) -> ASGIApp:
         Route("/static/{name}", site.assets.serve, methods=["GET"]),
         *signing.of(site),
         *account_routes.of(site.accounts),
+        *account_api.of(site.accounts),
         *boards.of(site),
         *cataloguing.of(site),
         *api.of(site),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from catchment.serve.accounts import User, current_user
+from catchment.serve.accounts import User, client_of, current_user
 from catchment.serve.dashboards.board import Board, Fence
 from catchment.serve.dashboards.choices import AddressError
 from catchment.serve.dashboards.shape import shape_of
@@ -95,7 +95,7 @@ class _Boards:
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts, back=f"/d/{entry.name}")
         head = self._site.text(request, "board.html", **self._shell(request, entry, view, here))
-        return _streamed(request, self._whole(head, view))
+        return _streamed(request, self._whole(request, entry.name, head, view))
 
     async def _view(self, request: Request, board: Board, *, all_lists: bool = False) -> View:
         pairs = [
@@ -130,19 +130,20 @@ class _Boards:
             "changed": ago(entry.changed_s),
         }
 
-    async def _whole(self, head: str, view: View) -> AsyncIterator[bytes]:
+    async def _whole(self, request: Request, name: str, head: str, view: View) -> AsyncIterator[bytes]:
         yield head.encode()
-        async for told in self._told(view):
+        async for told in self._told(request, name, view):
             yield b'<script type="application/json" class="payload">' + _safe(told.payload) + b"</script>\n"
         yield b"</div>\n</body>\n</html>\n"
 
-    async def _told(self, view: View, fences: Sequence[Fence] | None = None) -> AsyncIterator[Told]:
+    async def _told(self, request: Request, name: str, view: View) -> AsyncIterator[Told]:
         """Each tile as it is answered; when nobody listens any more, what is not answered ends."""
-        wanted = view.board.tiles if fences is None else fences
-        tasks = [asyncio.create_task(tell(view, fence, self._site.palette)) for fence in wanted]
+        tasks = [asyncio.create_task(tell(view, fence, self._site.palette)) for fence in view.board.tiles]
         try:
             for each in asyncio.as_completed(tasks):
-                yield await each
+                told = await each
+                self._note(request, name, told)
+                yield told
         finally:
             for task in tasks:
                 task.cancel()
@@ -150,19 +151,36 @@ class _Boards:
                 with suppress(asyncio.CancelledError):
                     await task
 
+    def _note(self, request: Request, name: str, told: Told) -> None:
+        """A row in the audit for what was asked of the warehouse; an answer from before asked nothing."""
+        if told.asked is None or told.answer is None or told.answer.is_cached:
+            return
+        result, question = told.answer.result, told.asked.question
+        self._site.recorder.query(
+            current_user(request),
+            client_of(request),
+            question.sql,
+            began_at=datetime.fromtimestamp(result.ran_at_s, UTC),
+            ms=round(result.ran_ms),
+            outcome="done",
+            rows=len(result.rows),
+            tables=None if question.tables is None else tuple(sorted(question.tables)),
+            about=f"dashboard {name}, {told.payload['id']}",
+        )
+
     async def tiles(self, request: Request) -> Response:
         """`GET /d/NAME/tiles`: the tiles for other choices, a line of JSON each; 304 where nothing is new."""
         entry, refusal = self._entry(request)
         if refusal is not None:
             return JSONResponse({"error": "not for you, or not there"}, refusal.status_code)
-        board = _known(entry).board
+        board, board_name = _known(entry).board, _known(entry).name
         try:
             view = await self._view(request, board)
         except AddressError as error:
             return JSONResponse({"error": "; ".join(error.texts)}, 400)
         if "if-none-match" not in request.headers:
-            return _streamed(request, self._lines(view), "application/x-ndjson")
-        told = [each async for each in self._told(view)]
+            return _streamed(request, self._lines(request, board_name, view), "application/x-ndjson")
+        told = [each async for each in self._told(request, board_name, view)]
         tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
         headers = {"ETag": tag}
         if request.headers["if-none-match"] == tag:
@@ -171,11 +189,11 @@ class _Boards:
         body += _ENCODER.encode({"foot": foot(view)}) + b"\n"
         return Response(body, headers=headers, media_type="application/x-ndjson")
 
-    async def _lines(self, view: View) -> AsyncIterator[bytes]:
+    async def _lines(self, request: Request, name: str, view: View) -> AsyncIterator[bytes]:
         dropped = "; ".join(each.text for each in view.chosen.dropped)
         yield _ENCODER.encode({"filters": filtering.bar(view), "foot": foot(view), "said": dropped}) + b"\n"
         told = []
-        async for each in self._told(view):
+        async for each in self._told(request, name, view):
             told.append(each)
             yield _ENCODER.encode(each.payload) + b"\n"
         tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ from catchment.serve.web.templates import render
 from catchment.sql.complete import complete
 from catchment.sql.scope import Column
 from catchment.state import Transaction
-from catchment.state.audit import Audit, Entry, Outcome
+from catchment.state.audit import Outcome
 from catchment.state.editor_tabs import EditorTabs, Tab
 from catchment.state.query_history import QueryHistory
 from catchment.state.saved_queries import SavedQueries
@@ -205,13 +205,13 @@ class _Editor:
         self, request: Request, user: User, sql: str, outcome: Outcome, ms: int, rows: int | None, error: str
     ) -> None:
         now = datetime.now(UTC)
-        entry = Entry(
-            now, "query", outcome, user.id, user.email, "session", client_of(request).address, "SQL editor", sql,
-            None, ms, rows,
-        )  # fmt: skip
+        client = client_of(request)
+        began = now - timedelta(milliseconds=ms)
+        self._site.recorder.query(
+            user, client, sql, began_at=began, ms=ms, outcome=outcome, rows=rows, about="SQL editor"
+        )
 
         def add(transaction: Transaction) -> None:
-            Audit(transaction).add(entry)
             QueryHistory(transaction, user.id).add(now, sql, outcome, ms, rows, error[:500])
 
         await self._in_state(add)

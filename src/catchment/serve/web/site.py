@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from catchment.serve.accounts import User
 from catchment.serve.accounts.accounts import Accounts
+from catchment.serve.accounts.recorder import Recorder
 from catchment.serve.accounts.user import user_or_none
 from catchment.serve.asking import Asking
 from catchment.serve.catalogue import Catalogue
@@ -45,6 +46,7 @@ class Site:
     asking: Asking
     catalogue: Catalogue
     palette: Palette
+    recorder: Recorder
     dialect: str
 
     @property
