@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -67,6 +66,10 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
     accounts = Accounts(parts.state, parts.config)
     recorder = Recorder(parts.state, parts.config)
     keeping = ThreadPoolExecutor(1, "colours")
+
+    def remember(column: str, value: str, color: int) -> None:
+        keeping.submit(colours.keep, parts.state, column, value, color)
+
     recording = threading.Thread(target=recorder.run, name="audit", daemon=True)
     recording.start()
     library = Library(parts.root, parts.dialect)
@@ -80,7 +83,7 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         asked=asked,
         asking=asking,
         catalogue=Catalogue(asked.warehouse, library, parts.dialect),
-        palette=Palette(colours.known(parts.state), partial(keeping.submit, colours.keep, parts.state)),
+        palette=Palette(colours.known(parts.state), remember),
         recorder=recorder,
         dialect=parts.dialect,
     )
