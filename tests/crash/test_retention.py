@@ -214,7 +214,12 @@ def scene(tmp_path: Path) -> Iterator[Aged]:
     made.close()
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+_SELDOM = (POINTS[0], POINTS[2], POINTS[3], POINTS[9], POINTS[11])
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(each, marks=[pytest.mark.soak] if each in _SELDOM else []) for each in POINTS], ids=str
+)
 def test_a_crash_there_loses_nothing_and_brings_nothing_back(scene: Aged, tmp_path: Path, point: Point) -> None:
     scene.die(point)
     scene.send()
