@@ -86,6 +86,7 @@ def test_status_of_a_project_that_never_ran(tmp_path: Path) -> None:
         "tables": [],
         "dead_letters": None,
         "schema_changes": None,
+        "outbox": None,
         "problems": [],
     }
     assert new.run("status").code == 0

@@ -23,7 +23,7 @@ import pika
 from catchment.queues.rabbitmq_config import RabbitMQConfig
 from tests.missing import without
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Not the one of /usr/sbin, which changes to another user first."""
 HEADER = b"AMQP\x00\x00\x09\x01"
@@ -239,7 +239,8 @@ class RabbitServer:
     def drop(self, config: RabbitMQConfig) -> None:
         """Remove what these name."""
         with self.channel() as channel:
-            channel.queue_delete(config.queue)
+            for queue in (config.queue, f"{config.queue}.census"):
+                channel.queue_delete(queue)
             for exchange in (config.exchange, f"{config.queue}.census"):
                 channel.exchange_delete(exchange)
 

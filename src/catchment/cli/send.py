@@ -103,7 +103,7 @@ def send(
             publish(opened_file, request, batches, destination, is_json=is_json)
             outbox = outbox_of(destination.queue)
             if outbox is not None and outbox.trouble:
-                _say(f"all of it waits in the outbox: {outbox.trouble}\n  Try: catchment doctor")
+                _say(f"what the queue did not take waits in the outbox: {outbox.trouble}\n  Try: catchment doctor")
             if wait:
                 _wait(destination)
             elif not destination.is_loading():

@@ -8,6 +8,7 @@ without saying so comes twice: its records have their ids and stamps by then, so
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -130,26 +131,28 @@ class Outbox:
         pause_s = _FIRST_PAUSE_S
         while not self._closing.is_set():
             try:
-                has_moved = self._move()
-            except (Retry, StorageError) as error:
+                has_moved = self._move() or not self._is_empty()
+                if not has_moved:
+                    self._count()
+            except Exception as error:  # whatever it is, draining must not end in silence
                 self._fails(error)
                 self._closing.wait(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - not all at once
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             pause_s = _FIRST_PAUSE_S
-            if not has_moved and not self._is_empty():
-                continue
             if not has_moved:
-                self._count()
                 self._wanted.wait(_IDLE_S)
                 self._wanted.clear()
 
-    def _fails(self, error: CatchmentError) -> None:
+    def _fails(self, error: Exception) -> None:
         with self._gate:
             self._is_holding = False
             self._gate.notify_all()
-        self._trouble = self._trouble or error.message
-        self._count()
+        if not isinstance(error, Retry | StorageError):
+            _log.error("the outbox cannot be drained; what waits in it is kept", exc=error)
+        self._trouble = self._trouble or getattr(error, "message", str(error))
+        with contextlib.suppress(StorageError):
+            self._count()
 
     def _move(self) -> bool:
         """Bring the next messages of the outbox to the queue; False if there are none."""

@@ -2,6 +2,8 @@
 consumer answers for what it holds, over the broker: a question goes to all of them at once.
 
 Asked in this order nothing is missed: what the broker counts no longer is with a consumer by then, or acknowledged.
+How many will answer the broker knows: each of ours consumes from a queue of members, to which nobody publishes. One
+that holds as much as it may has no subscription to the queue itself.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import pika
 from catchment.errors import CatchmentError, Retry
 from catchment.queues import QueueStats
 from catchment.queues.rabbitmq_config import RabbitMQConfig
-from catchment.queues.rabbitmq_link import Link, Steps, declare
+from catchment.queues.rabbitmq_link import Link, Steps, declare, run_steps
 
 _REPLY_TO = "amq.rabbitmq.reply-to"
 _REACH_S = 3.0
@@ -35,14 +37,17 @@ class Holding(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     oldest: datetime | None
+    is_subscribed: bool
 
 
 def _exchange(config: RabbitMQConfig) -> str:
     return f"{config.queue}.census"
 
 
-def _declare_exchange(channel: Any, config: RabbitMQConfig) -> Steps:
-    yield lambda callback: channel.exchange_declare(_exchange(config), "fanout", durable=True, callback=callback)
+def _declare(channel: Any, config: RabbitMQConfig) -> Steps:
+    members = _exchange(config)
+    yield lambda callback: channel.exchange_declare(members, "fanout", durable=True, callback=callback)
+    yield lambda callback: channel.queue_declare(members, durable=True, callback=callback)
 
 
 def answer_questions(channel: Any, config: RabbitMQConfig, held: Callable[[], Holding]) -> Steps:
@@ -53,17 +58,19 @@ def answer_questions(channel: Any, config: RabbitMQConfig, held: Callable[[], Ho
         reply = pika.BasicProperties(correlation_id=properties.correlation_id)
         channel.basic_publish("", properties.reply_to or "", answer, reply)
 
-    yield from _declare_exchange(channel, config)
+    yield from _declare(channel, config)
     name = f"{_exchange(config)}.{uuid.uuid4()}"  # as the others begin: permissions are given by names
     yield lambda callback: channel.queue_declare(name, exclusive=True, auto_delete=True, callback=callback)
     yield lambda callback: channel.queue_bind(name, _exchange(config), "", callback=callback)
     yield lambda callback: channel.basic_consume(name, on_question, auto_ack=True, callback=callback)
+    yield lambda callback: channel.basic_consume(_exchange(config), lambda *_: None, auto_ack=True, callback=callback)
 
 
 @dataclass(slots=True)
 class _Question:
     ready: int = 0
     consumers: int = 0
+    members: int = 0
     answers: list[Holding] = field(default_factory=list)
     counted: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
@@ -103,7 +110,7 @@ class Census:
     def prepare(self, channel: Any) -> Steps:
         """See `User`."""
         yield from declare(channel, self._config)
-        yield from _declare_exchange(channel, self._config)
+        yield from _declare(channel, self._config)
         yield lambda callback: channel.basic_consume(_REPLY_TO, self._on_answer, auto_ack=True, callback=callback)
         self._channel = channel
 
@@ -121,30 +128,33 @@ class Census:
             return
         self._questions[name] = question
 
-        def counted(frame: Any) -> None:
-            question.ready, question.consumers = frame.method.message_count, frame.method.consumer_count
-            if question.consumers:
-                properties = pika.BasicProperties(reply_to=_REPLY_TO, correlation_id=name)
-                channel.basic_publish(_exchange(self._config), "", b"", properties)
-            else:
-                question.answered.set()
-            question.counted.set()
+        run_steps(self._ask(channel, name, question), question.counted.set)
 
-        channel.queue_declare(self._config.queue, passive=True, callback=counted)
+    def _ask(self, channel: Any, name: str, question: _Question) -> Steps:
+        config = self._config
+        queue = yield lambda callback: channel.queue_declare(config.queue, passive=True, callback=callback)
+        question.ready, question.consumers = queue.method.message_count, queue.method.consumer_count
+        members = yield lambda callback: channel.queue_declare(_exchange(config), passive=True, callback=callback)
+        question.members = members.method.consumer_count
+        if question.members:
+            properties = pika.BasicProperties(reply_to=_REPLY_TO, correlation_id=name)
+            channel.basic_publish(_exchange(config), "", b"", properties)
+        else:
+            question.answered.set()
 
     def _on_answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         question = self._questions.get(properties.correlation_id)
         if question is None:
             return
         question.answers.append(msgspec.json.decode(body, type=Holding))
-        if len(question.answers) >= question.consumers:
+        if len(question.answers) >= question.members:
             question.answered.set()
 
 
 def _stats(question: _Question, is_complete: bool) -> QueueStats:
     """The queue is first in, first out: the oldest of all is with a consumer, where one holds any."""
-    if not is_complete:
-        return QueueStats()
+    if not is_complete or question.consumers > sum(answer.is_subscribed for answer in question.answers):
+        return QueueStats()  # a consumer is silent, or none of ours
     messages = question.ready + sum(answer.messages for answer in question.answers)
     times = [answer.oldest for answer in question.answers if answer.oldest is not None]
     oldest_s = max(0.0, (datetime.now(UTC) - min(times)).total_seconds()) if times else None

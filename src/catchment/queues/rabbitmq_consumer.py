@@ -148,7 +148,8 @@ class Consumer:
             times = [receipt.oldest for receipt in self._open.values() if receipt.oldest is not None]
             times += [each.enqueued_at for _, each in islice(self._buffer, 1) if each.enqueued_at is not None]
             messages = self._open_messages + len(self._buffer)
-            return Holding(messages, self._held_bytes(), min(times, default=None))
+            oldest = min(times, default=None)
+            return Holding(messages, self._held_bytes(), oldest, is_subscribed=self._subscription is not None)
 
     # ---- in the link's thread ---------------------------------------------------------
 

@@ -214,10 +214,10 @@ class Link:
 
     def _close_now(self) -> None:
         connection = self._connection
-        if connection is not None and connection.is_open:
-            connection.close()
-        else:
+        if connection is None or connection.is_closed:
             self._stop_loop()
+        elif not connection.is_closing:
+            connection.close()  # also one that is only being opened: its socket is closed in order
 
     def _stop_loop(self) -> None:
         if self._loop is not None:

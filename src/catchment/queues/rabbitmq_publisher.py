@@ -79,7 +79,13 @@ class Publisher:
         return Retry(f"{self._config.place}: it has confirmed nothing for {waited_s:g} s", "look at the broker")
 
     def close(self) -> None:
+        """Whoever waits for a confirm hears that none will come."""
         self._link.close()
+        with self._lock:
+            waiting = [*self._new]
+            self._new.clear()
+        for call in waiting:
+            call.end(Retry(f"{self._config.place}: the queue has been closed in this process"))
 
     # ---- in the link's thread ---------------------------------------------------------
 
