@@ -43,7 +43,7 @@ OLD = {
 }
 """What a client has to be told of the real broker, which is from before clients could ask."""
 
-FETCH, OFFSET_COMMIT, PRODUCE = 1, 8, 0
+OFFSET_COMMIT, PRODUCE = 8, 0
 """Kinds of requests, as Kafka numbers them."""
 REBALANCE_IN_PROGRESS, INVALID_COMMIT_OFFSET_SIZE, UNKNOWN_MEMBER, UNKNOWN_TOPIC = 27, 28, 25, 3
 TOPIC_AUTHORIZATION_FAILED = 29

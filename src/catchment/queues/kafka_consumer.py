@@ -107,8 +107,9 @@ class Consumer:
         """The next message that is ours to deliver, if it has at most `room` bytes."""
         while self._spare:
             fetched = self._spare[0]
-            is_wanted = not fetched.claim.lost and not fetched.claim.is_done(fetched.offset)
-            if is_wanted and room is not None and len(fetched.message.body) > room:
+            claim, offset, message = fetched
+            is_wanted = not claim.lost and not (claim.beyond and claim.is_done(offset))
+            if is_wanted and room is not None and len(message.body) > room:
                 return None
             self._spare.popleft()
             if is_wanted:
