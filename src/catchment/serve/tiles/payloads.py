@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from catchment.serve.asking import Answer
 from catchment.serve.charts.frame import Note
 from catchment.serve.charts.series import Buckets, Columns, wall_ms
 from catchment.serve.dashboards.board import Fence, Mistake
-from catchment.serve.dashboards.clock import UNITS, in_zone, instant
+from catchment.serve.dashboards.clock import UNITS, as_moment, in_zone, instant
 from catchment.serve.dashboards.formats import Format, parse_format, trimmed, write
 from catchment.serve.dashboards.numbers import target_text
 from catchment.serve.dashboards.periods import Period, buckets
@@ -153,15 +153,11 @@ def _shift(view: View) -> Callable[[Any], Any]:
     period = view.chosen.period
     if period is None or period.previous is None or period.start is None:
         return lambda value: value
-    by = period.start.replace(tzinfo=None) - period.previous.start.replace(tzinfo=None)
+    moved = period
 
     def shift(value: Any) -> Any:
-        if isinstance(value, datetime) and value.tzinfo:
-            return value.astimezone(view.zone).replace(tzinfo=None) + by
-        if isinstance(value, datetime):
-            return value + by
-        if isinstance(value, date):
-            return value + timedelta(days=by.days)
+        if isinstance(value, datetime | date):
+            return moved.forward(as_moment(value, view.zone)).replace(tzinfo=None)
         return value
 
     return shift
