@@ -254,9 +254,19 @@ MUTANTS = (
                 "rescuing.c{at}",
             ),
         ),
+        (f"{_CONFORMANCE}::TestDuckDB::test_only_nulls_of_rows_that_are_there_are_filled[some fields]",),
+    ),
+    Mutant(
+        "filling, only what is null, by one statement",
+        (("warehouses/duckdb_fill.py", "{column} = coalesce({sql.OLD}.{column}, s.c{at})", "{column} = s.c{at}"),),
+        (f"{_CONFORMANCE}::TestDuckDB::test_only_nulls_of_rows_that_are_there_are_filled[nothing]",),
+    ),
+    Mutant(
+        "filling, by one statement only where it is plain",
+        (("warehouses/duckdb_fill.py", "if not rescued.mixed and _is_plain(cursor, fill):", "if True:"),),
         (
-            f"{_FILL}::test_a_value_is_never_overwritten",
-            f"{_CONFORMANCE}::TestDuckDB::test_only_nulls_of_rows_that_are_there_are_filled",
+            f"{_FILL}::test_of_two_values_for_one_row_none_is_taken",
+            f"{_CONFORMANCE}::TestDuckDB::test_only_nulls_of_rows_that_are_there_are_filled[some fields]",
         ),
     ),
     Mutant(
@@ -278,7 +288,7 @@ MUTANTS = (
                 "{column} = coalesce(s.c{at}, t.{column})",
             ),
         ),
-        (f"{_POSTGRES}::TestPostgres::test_only_nulls_of_rows_that_are_there_are_filled",),
+        (f"{_POSTGRES}::TestPostgres::test_only_nulls_of_rows_that_are_there_are_filled[nothing]",),
     ),
     Mutant(
         "filling, of two values none, in PostgreSQL",

@@ -248,3 +248,17 @@ def test_what_is_wrong_with_a_queue_is_said(server: Server) -> None:
     findings = SqsQueue.diagnose(config, Path())
     assert [finding.is_well for finding in findings] == [True, False, False]
     assert "MaximumMessageSize=1048576" in findings[1].hint
+
+
+def test_an_idle_loader_asks_about_once_a_second(open_queue: Open) -> None:
+    asked: list[int] = []
+
+    def answer(operation: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked.append(request["WaitTimeSeconds"])
+        time.sleep(request["WaitTimeSeconds"])
+        return 200, {}
+
+    with answering(answer) as config:
+        queue = open_queue(config)
+        assert [queue.receive(1_000, 0.5), queue.receive(1_000, 2.0)] == [None, None]
+    assert asked == [1, 2]

@@ -89,6 +89,24 @@ def test_processes_make_it_together_and_count_together(tmp_path: Path) -> None:
     assert len(set(got)) == 40
 
 
+def _open_and_close(folder: Path) -> None:
+    opened(folder).close()
+
+
+def test_one_that_is_open_twice_here_survives_another_process(state: SqliteState, tmp_path: Path) -> None:
+    with state.reading() as transaction:
+        assert Users(transaction).all() == []
+    opened(tmp_path).close()
+    other = multiprocessing.get_context("spawn").Process(target=_open_and_close, args=(tmp_path,))
+    other.start()
+    other.join(60)
+    assert other.exitcode == 0
+    with state.writing() as transaction:
+        Users(transaction).add("ada@example.com", "Ada", "admin", (), datetime.now(UTC))
+    with closing(opened(tmp_path)) as again, again.reading() as transaction:
+        assert [user.email for user in Users(transaction).all()] == ["ada@example.com"]
+
+
 def test_threads_share_it(state: SqliteState) -> None:
     def count() -> None:
         for _ in range(20):
@@ -163,7 +181,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be used"):
         opened(tmp_path / "file")
     (tmp_path / "state.db").mkdir()
-    with pytest.raises(StorageError, match="cannot be used"):
+    with pytest.raises(StorageError, match="cannot be written"):
         opened(tmp_path)
 
 

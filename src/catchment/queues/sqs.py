@@ -123,8 +123,9 @@ class SqsQueue:
         with self._holding:
             while not self._held.spare or not self._drop_expired():
                 left_s = max(0.0, give_up_s - time.monotonic())
-                # A request that waits looks at every server of SQS; it counts whole seconds.
-                poll_s = min(_LONGEST_POLL_S, round(left_s))
+                # A request that waits looks at every server of SQS, and costs as much as one that does not. It counts
+                # whole seconds: half a second, which an idle loader asks for, becomes one.
+                poll_s = min(_LONGEST_POLL_S, round(left_s + 0.1))
                 self._receive(poll_s, requests=1)
                 if not self._held.spare:
                     left_s = give_up_s - time.monotonic()

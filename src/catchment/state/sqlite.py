@@ -152,7 +152,10 @@ class SqliteState:
 def _make_private(path: Path) -> None:
     """The file, empty where it is new, readable by its owner alone; what SQLite puts beside it is as this is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # One that is there is not opened: closing it would take this process's locks from SQLite, and whoever closes the
+    # file next would delete the log that is in use here.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -57,12 +57,27 @@ class FillConformance:
         assert warehouse.staged(fill) == frozenset()
         assert warehouse.fill(fill) == Filled(0, 0)
 
-    def test_only_nulls_of_rows_that_are_there_are_filled(self, warehouse: Warehouse) -> None:
-        load(warehouse, [row("1", n=1), row("2"), row("3", source="other")], add(n="bigint", m="bigint"))
+    @pytest.mark.parametrize("kept", [{}, {"n": 3}, {"n": 3, "other": 1}], ids=["nothing", "a field", "some fields"])
+    def test_only_nulls_of_rows_that_are_there_are_filled(self, warehouse: Warehouse, kept: dict[str, int]) -> None:
+        """Whatever is in `_rescued`: where that is nothing else, all may be put in place in a simpler way."""
+        rescued = kept or None
+        lines = [
+            row("1", n=1),
+            row("2"),
+            row("3", source="other"),
+            row("5", rescued=rescued),
+            row("6", rescued=rescued),
+        ]
+        load(warehouse, lines, add(n="bigint", m="bigint"))
         gathered = [row("1", n=7, m=7), row("2", at=1, n=7), row("3", n=7), row("4", n=7), row("2", m=2)]
-        assert self.fill(warehouse, gathered, "n", "m") == Filled(2, 0)
+        gathered += [row("5", n=3), row("6", m=3)]
+        assert self.fill(warehouse, gathered, "n", "m") == Filled(4, 0)
         found = rows(warehouse, f"SELECT _id, n, m FROM {TABLE} ORDER BY _id")
-        assert found == [("1", 1, 7), ("2", None, 2), ("3", None, None)]
+        assert found == [("1", 1, 7), ("2", None, 2), ("3", None, None), ("5", 3, None), ("6", None, 3)]
+        found = rows(warehouse, f"SELECT _id, CAST(_rescued AS VARCHAR) FROM {TABLE} WHERE _rescued IS NOT NULL")
+        left = {identity: msgspec.json.decode(rest) for identity, rest in found}
+        others = {name: value for name, value in kept.items() if name != "n"}
+        assert left == {identity: rest for identity, rest in (("5", others), ("6", kept)) if rest}
 
     @pytest.mark.parametrize("count", [1, 200])
     def test_rescued_becomes_null_with_its_last_field_and_else_is_as_it_was(

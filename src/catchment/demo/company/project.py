@@ -27,6 +27,7 @@ _TOML = """\
 # All settings: catchment schema project, or docs/reference/configuration.md.
 
 [project]
+name = "Ferry"
 timezone = "Europe/London"       # whose days and hours the dashboards have
 
 [collect]

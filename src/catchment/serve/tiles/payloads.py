@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +14,11 @@ import msgspec
 
 from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.serve.asking import Answer
+from catchment.serve.charts import vega_lite
 from catchment.serve.charts.frame import Note
 from catchment.serve.charts.series import Buckets, Columns, wall_ms
 from catchment.serve.dashboards.board import Fence, Mistake
-from catchment.serve.dashboards.clock import UNITS, in_zone, instant
+from catchment.serve.dashboards.clock import UNITS, as_moment, in_zone, instant
 from catchment.serve.dashboards.formats import Format, parse_format, trimmed, write
 from catchment.serve.dashboards.numbers import target_text
 from catchment.serve.dashboards.periods import Period, buckets
@@ -26,9 +28,10 @@ from catchment.serve.tiles import charting, numbers, saying, tables
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.running import Asked, Unaskable, error_place
 from catchment.serve.tiles.view import View
+from catchment.sql.tables import tables_read
 
 Payload = dict[str, Any]
-CHARTS = {"line", "area", "bar", "scatter", "heat"}
+CHARTS = {"line", "area", "bar", "scatter", "heat", "vega-lite"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
     if waiting:
         return Told(_of(fence, "waits", html=saying.waits(waiting)))
     if fence.kind == "vega-lite":
-        return Told(_of(fence, "error", html=saying.not_yet()))
+        return await _own_chart(view, fence)
     try:
         asked = view.asked(fence)
     except Unaskable as error:
@@ -83,6 +86,34 @@ def _of(fence: Fence, state: str, **more: Any) -> Payload:
     return {"id": fence.id, "state": state, "sub": fence.options.unit if fence.kind in CHARTS else "", **more}
 
 
+async def _own_chart(view: View, fence: Fence) -> Told:
+    """A chart that its author specified, over the board's queries."""
+    results: dict[str, Result] = {}
+    asked, answer = None, None
+    try:
+        for name in fence.datasets:
+            asked = view.asked(view.board.queries[name])
+            answer = await view.answer(asked)
+            results[name] = answer.result
+        spec = await asyncio.to_thread(vega_lite.vega_lite_spec, fence.spec or {}, results, view.zone)
+    except Unaskable as error:
+        return _wrong(view, fence, error.mistakes)
+    except ValueError as error:
+        place = fence.place("kind")
+        text = " ".join(str(error).split())[:300]
+        return _wrong(view, fence, [Mistake(view.board.path, place.line, place.column, text)])
+    except UsageError as error:
+        assert asked is not None, "only a query is refused so"
+        return _wrong(view, fence, [_mistake(view, asked, error)], asked)
+    except CatchmentError as error:
+        return Told(_of(fence, "down", html=saying.down(error)), asked)
+    if answer is None:
+        return Told(_of(fence, "ok", spec=spec, key="", label=fence.title))
+    return Told(
+        await _shown(view, fence, asked, answer, {"spec": spec, "key": "", "label": fence.title}), asked, answer
+    )
+
+
 async def _number(view: View, fence: Fence, asked: Asked) -> Told:
     scan = view.scan(asked)
     answer = await view.answer(scan or asked)
@@ -102,7 +133,7 @@ async def _number(view: View, fence: Fence, asked: Asked) -> Told:
         shown = numbers.scanned(fence, found, view.chosen.period, view.zone)
     # The number alone, where it has no rows, is a dash and says for which choices.
     html = numbers.html(shown, saying.choices(view) if shown.is_nothing else "")
-    return Told(_shown(view, fence, answer, {"html": html}), asked, answer)
+    return Told(await _shown(view, fence, asked, answer, {"html": html}), asked, answer)
 
 
 def _mentions_period(view: View, asked: Asked) -> bool:
@@ -125,7 +156,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
         return Told(_of(fence, "empty", html=saying.empty(view)), asked, answer)
     if fence.kind == "table":
         page = tables.page_of(view, fence, shape, result, palette, 1)
-        return Told(_shown(view, fence, answer, {"html": tables.html(page)}), asked, answer)
+        return Told(await _shown(view, fence, asked, answer, {"html": tables.html(page)}), asked, answer)
     ordered = Result(
         result.columns, tuple(map(tuple, in_order(result.rows, shape))), result.is_cut, result.ran_ms, result.ran_at_s
     )
@@ -135,7 +166,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     payload = {"spec": drawn.spec, "key": drawn.key, "hover": drawn.hover, "label": drawn.label}
     if fence.options.click and shape.is_flat:
         payload["click"] = fence.options.click
-    return Told(_shown(view, fence, answer, payload), asked, answer)
+    return Told(await _shown(view, fence, asked, answer, payload), asked, answer)
 
 
 async def _previous(view: View, fence: Fence, asked: Asked, shape: Shape) -> Result | None:
@@ -153,15 +184,11 @@ def _shift(view: View) -> Callable[[Any], Any]:
     period = view.chosen.period
     if period is None or period.previous is None or period.start is None:
         return lambda value: value
-    by = period.start.replace(tzinfo=None) - period.previous.start.replace(tzinfo=None)
+    moved = period
 
     def shift(value: Any) -> Any:
-        if isinstance(value, datetime) and value.tzinfo:
-            return value.astimezone(view.zone).replace(tzinfo=None) + by
-        if isinstance(value, datetime):
-            return value + by
-        if isinstance(value, date):
-            return value + timedelta(days=by.days)
+        if isinstance(value, datetime | date):
+            return moved.forward(as_moment(value, view.zone)).replace(tzinfo=None)
         return value
 
     return shift
@@ -242,12 +269,29 @@ def _start(period: Period, places: set[int], view: View) -> datetime:
     return min(start, first, key=instant)
 
 
-def _shown(view: View, fence: Fence, answer: Answer, more: Payload) -> Payload:
+async def _shown(view: View, fence: Fence, asked: Asked | None, answer: Answer, more: Payload) -> Payload:
     state = "down" if answer.trouble is not None else "ok"
     payload = _of(fence, state, ms=round(answer.result.ran_ms), **more)
     if answer.trouble is not None:
         payload["notice"] = saying.old_notice(view, answer.result.ran_at_s)
+    elif asked is not None and (stale := await _stale(view, asked)) is not None:
+        payload["notice"] = stale
     return payload
+
+
+async def _stale(view: View, asked: Asked) -> dict[str, str] | None:
+    """Of the tables that a tile reads, the one that is older than the board allows."""
+    limit = view.board.stale_after
+    if limit is None:
+        return None
+    now = datetime.now(UTC)
+    for table in sorted(asked.question.tables or tables_read(asked.question.sql, view.board.dialect) or ()):
+        if "." not in table:
+            continue  # a query of the board's own
+        latest = await view.latest(table)
+        if latest is not None and now - latest > limit:
+            return saying.stale_notice(table, now - latest, limit)
+    return None
 
 
 def tag(parts: Sequence[object]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from catchment.errors import CatchmentError
 from catchment.serve.dashboards.board import Filter, Mistake
 from catchment.serve.tiles.view import View
 from catchment.serve.web.templates import render
+from catchment.serve.web.words import span
 
 _PLACE = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
 
@@ -80,15 +81,16 @@ def choices(view: View) -> str:
     return ", ".join(said_)
 
 
-def not_yet() -> str:
-    """A kind that pages cannot draw yet."""
-    return said("This kind of tile is not drawn yet", tone="bad", icon="alert")
-
-
 def old_notice(view: View, at_s: float) -> dict[str, str]:
     """Above marks that could not be refreshed."""
     at = datetime.fromtimestamp(at_s, view.zone)
     return {"tone": "grey", "html": f"As of {at:%H:%M:%S}. The warehouse cannot be reached; it is tried again."}
+
+
+def stale_notice(table: str, age: timedelta, limit: timedelta) -> dict[str, str]:
+    """Above marks whose data is older than it should be."""
+    old, most = span(age.total_seconds()), span(limit.total_seconds())
+    return {"tone": "amber", "html": f"<span><b>{html.escape(table)}</b> is {old} old; limit {most}</span>"}
 
 
 def first_line(error: CatchmentError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from catchment.errors import CatchmentError
-from catchment.serve.asking import Answer, Asking
+from catchment.serve.asking import Answer, Asking, Question
 from catchment.serve.dashboards.board import Board, Choice, Fence, Filter
 from catchment.serve.dashboards.choices import Chosen, Listed, ListOf, Selection, choose
 from catchment.serve.tiles import running
@@ -19,10 +19,13 @@ from catchment.sql.choices import Choice as ForSql
 from catchment.sql.choices import Span
 from catchment.sql.scan import one_scan
 from catchment.sql.splice import SpliceError
+from catchment.warehouses.quoting import table_name
 
 MAX_CHOICES = 1_000
 """A filter with more values is searched."""
 MAX_NOTES = 200
+MAX_AGE_S = 30.0
+"""How old it may be what is known of a table's age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,17 @@ class View:
         if at is None or name is None:
             return ()
         return tuple((row[at], str(row[name])) for row in result.rows if row[at] is not None)
+
+    async def latest(self, table: str) -> datetime | None:
+        """When the table's latest row came; None where that cannot be told."""
+        question = Question(
+            f"SELECT max(_received_at) FROM {table_name(table)}", (), self.zone.key, frozenset({table}), max_rows=1
+        )
+        try:
+            rows = (await self.asking.ask(question, min(self.refresh_s, MAX_AGE_S))).result.rows
+        except CatchmentError:
+            return None
+        return rows[0][0] if rows and isinstance(rows[0][0], datetime) else None
 
     def shown_click(self, fence: Fence) -> Filter | None:
         """The filter that a click on the tile sets."""

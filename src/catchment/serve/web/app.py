@@ -34,7 +34,7 @@ from catchment.serve.library import Library
 from catchment.serve.tiles import colours
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import api, boards, cataloguing, editing, editor, signing
+from catchment.serve.web import api, boards, cataloguing, editing, editor, people, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.site import Site
@@ -111,6 +111,7 @@ def wrapped(site: Site) -> ASGIApp:
         *api.of(site),
         *editor.of(site),
         *editing.of(site),
+        *people.of(site),
     ]
     if site.base:
         routes = [Mount(site.base, routes=routes)]

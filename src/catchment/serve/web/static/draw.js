@@ -20,10 +20,10 @@ export async function draw(element, spec) {
   const width = element.clientWidth, height = element.clientHeight;
   if (!width || !height) { drawn.set(element, { spec, width: 0, height: 0 }); return; }
   const own = inColours(structuredClone(spec));
-  const { left, right, top, bottom } = own.padding;
+  const { left = 0, right = 0, top = 0, bottom = 0 } = own.fit ? {} : own.padding;
   own.width = Math.max(20, width - left - right);
   own.height = Math.max(20, height - top - bottom);
-  placeNotes(own);
+  if (!own.fit) placeNotes(own);
   const canvas = document.createElement("div");
   canvas.setAttribute("aria-hidden", "true");
   const view = new View(parse(own, inColours(structuredClone(config)), { ast: true }), {
