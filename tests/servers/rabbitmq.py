@@ -47,7 +47,11 @@ class RabbitServer:
         cookie.chmod(0o400)
         (self.folder / "plugins").write_text("[].\n")
         self._make_certificate()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def certificate(self) -> Path:

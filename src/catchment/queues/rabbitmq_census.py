@@ -37,7 +37,8 @@ class Holding(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     oldest: datetime | None
-    is_subscribed: bool
+    subscriptions: int
+    """How many it has made: the broker counts one that was cancelled until all it delivered is acknowledged."""
 
 
 def _exchange(config: RabbitMQConfig) -> str:
@@ -153,7 +154,7 @@ class Census:
 
 def _stats(question: _Question, is_complete: bool) -> QueueStats:
     """The queue is first in, first out: the oldest of all is with a consumer, where one holds any."""
-    if not is_complete or question.consumers > sum(answer.is_subscribed for answer in question.answers):
+    if not is_complete or question.consumers > sum(answer.subscriptions for answer in question.answers):
         return QueueStats()  # a consumer is silent, or none of ours
     messages = question.ready + sum(answer.messages for answer in question.answers)
     times = [answer.oldest for answer in question.answers if answer.oldest is not None]

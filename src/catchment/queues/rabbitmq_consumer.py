@@ -28,7 +28,6 @@ from catchment.queues.rabbitmq_link import CONNECT_TIMEOUT_S, Link, Steps, decla
 FEW_MESSAGES = 100
 _MOST_MESSAGES = 65_535
 """The most that a subscription can ask for."""
-_GROW = 8
 _ACK_S = 30.0
 _MILLISECONDS_FROM = 100_000_000_000
 """A timestamp is in seconds; this one is of the year 5138, or in milliseconds, as some clients write it."""
@@ -57,7 +56,8 @@ class Consumer:
         self._connection = 0
         self._channel: Any = None
         self._subscription: str | None = None
-        self._is_changing = False
+        self._subscriptions = 0
+        self._is_changing = self._is_telling = False
         self._limit = FEW_MESSAGES
         self._closed = False
         self._unanswered: set[threading.Event] = set()
@@ -149,7 +149,7 @@ class Consumer:
             times += [each.enqueued_at for _, each in islice(self._buffer, 1) if each.enqueued_at is not None]
             messages = self._open_messages + len(self._buffer)
             oldest = min(times, default=None)
-            return Holding(messages, self._held_bytes(), oldest, is_subscribed=self._subscription is not None)
+            return Holding(messages, self._held_bytes(), oldest, self._subscriptions)
 
     # ---- in the link's thread ---------------------------------------------------------
 
@@ -169,6 +169,7 @@ class Consumer:
     def _subscribe(self) -> Steps:
         channel, limit = self._channel, self._limit
         yield lambda callback: channel.basic_qos(prefetch_count=limit, callback=callback)
+        self._subscriptions += 1
         self._subscription = f"catchment-{self._connection}-{time.monotonic_ns()}"
         yield lambda callback: channel.basic_consume(
             self._config.queue, self._on_message, consumer_tag=self._subscription, callback=callback
@@ -176,7 +177,8 @@ class Consumer:
 
     def lost(self, error: CatchmentError) -> None:
         """All that was delivered comes again."""
-        self._channel, self._subscription, self._is_changing = None, None, False
+        self._channel, self._subscription, self._subscriptions = None, None, 0
+        self._is_changing = self._is_telling = False
         for answered in [*self._unanswered]:
             answered.set()
         self._unanswered.clear()
@@ -193,9 +195,17 @@ class Consumer:
             self._buffer.append((method.delivery_tag, message))
             self._buffered_bytes += len(body)
             is_full = self._held_bytes() >= self._config.prefetch_bytes
-            self._changed.notify()
+        if not self._is_telling:
+            # Once for all that the socket has just brought: to wake somebody costs more than to take a message in.
+            self._is_telling = True
+            self._link.submit(self._tell)
         if is_full:
             self._pause()
+
+    def _tell(self) -> None:
+        self._is_telling = False
+        with self._changed:
+            self._changed.notify_all()
 
     def _held_bytes(self) -> int:
         return self._open_bytes + self._buffered_bytes
@@ -213,7 +223,7 @@ class Consumer:
             if not self._is_starved() or self._is_changing or self._subscription is None:
                 return
             fitting = self._config.prefetch_bytes * self._open_messages // max(1, self._held_bytes())
-            self._limit = min(_MOST_MESSAGES, self._limit * _GROW, max(2 * self._limit, fitting))
+            self._limit = min(_MOST_MESSAGES, max(2 * self._limit, fitting // 2))
         self._change(again=True)
 
     def _pause(self) -> None:
