@@ -151,10 +151,23 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
     def config(self, **more: Any) -> KafkaConfig:
-        """A fresh topic's, which the broker makes when it is first named."""
+        """A fresh topic's, with a group of its own."""
         topic = f"acme-{next(_numbers)}"
         options = FAST | OLD | more.pop("options", {})
+        self._await_topic(topic)
         return KafkaConfig(brokers=self.brokers, topic=topic, group=f"group-{topic}", options=options, **more)
+
+    def _await_topic(self, topic: str) -> None:
+        """The broker makes it when it is first named, by and by."""
+        client = confluent_kafka.Producer({"bootstrap.servers": self.brokers, "log_level": 0, **OLD})
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            with contextlib.suppress(confluent_kafka.KafkaException):
+                found = client.list_topics(topic, timeout=5).topics[topic]
+                if found.error is None and all(each.leader >= 0 for each in found.partitions.values()):
+                    return
+            assert time.monotonic() < give_up_s, "the topic was not made"
+            time.sleep(0.1)
 
     def start(self) -> None:
         """Both, until the broker answers."""
