@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -109,6 +111,19 @@ def _fill(folder: Path, first_day: date) -> None:
     (folder / "dashboards").mkdir()
     for name, text in dashboards():
         (folder / "dashboards" / name).write_text(text, encoding="utf-8")
+    _commit(folder)
+
+
+def _commit(folder: Path) -> None:
+    """A checkout of its own, so that its dashboards can be changed in the browser. Where git is not there, or does not
+    want to, they are changed as files."""
+    if shutil.which("git") is None:
+        return
+    author = ["-c", "user.name=Catchment", "-c", "user.email=demo@ferry.example", "-c", "commit.gpgsign=false"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*author, "commit", "--quiet", "--message", "The demo"]):
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            return
 
 
 def dashboards() -> Iterator[tuple[str, str]]:

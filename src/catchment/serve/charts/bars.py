@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -177,11 +178,17 @@ def _bar(data: str, series: Series, running: int | None, *, beside: bool) -> Spe
     }
 
 
+def _standing_at(labels: list[int], places: list[int]) -> list[Value]:
+    """The first bar from each label on: months, say, begin within weeks."""
+    found = [bisect_left(places, label) for label in labels]
+    return list(dict.fromkeys(places[at] for at in found if at < len(places)))
+
+
 def _band_axis(it: Bars, xs: list[Value]) -> tuple[Spec, list[Spec]]:
     if it.buckets and xs:
         low, high = it.buckets.low_ms, it.buckets.high_ms
-        there = set(xs)
-        choices: list[list[Value]] = [[at for at in some if at in there] for some in ticks.by_width(low, high)]
+        places = [x for x in xs if isinstance(x, int)]
+        choices: list[list[Value]] = [_standing_at(some, places) for some in ticks.by_width(low, high)]
         text = f"utcFormat(datum.value, '{ticks.time_format(low, high)}')"
         label_px = ticks.LABEL_PX
     else:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,14 +20,18 @@ from catchment.record import uuid7
 from catchment.serve.accounts import User, client_of, current_user, require
 from catchment.serve.asking import Handle, Question
 from catchment.serve.results import Result, read
+from catchment.serve.tiles.payloads import tell
 from catchment.serve.tiles.running import error_place
 from catchment.serve.tiles.tables import number_text, value_text
+from catchment.serve.tiles.view import Viewer, view_of
+from catchment.serve.versions import fingerprint
 from catchment.serve.web.site import Site
 from catchment.serve.web.templates import render
 from catchment.sql.complete import complete
 from catchment.sql.scope import Column
 from catchment.state import Transaction
 from catchment.state.audit import Outcome
+from catchment.state.drafts import Drafts
 from catchment.state.editor_tabs import EditorTabs, Tab
 from catchment.state.query_history import QueryHistory
 from catchment.state.saved_queries import SavedQueries
@@ -61,6 +65,18 @@ class _Tab(msgspec.Struct, frozen=True):
     sql: Sql
 
 
+class _Chart(msgspec.Struct, frozen=True):
+    sql: Sql
+    kind: Literal["line", "area", "bar", "scatter", "heat"]
+
+
+class _Add(msgspec.Struct, frozen=True):
+    sql: Sql
+    kind: Literal["line", "area", "bar", "scatter", "heat", "table"]
+    title: Title
+    dashboard: Annotated[str, Meta(min_length=1, max_length=300)]
+
+
 class _Keep(msgspec.Struct, frozen=True):
     tab: _Tab
     place: Annotated[int, Meta(ge=0, le=MAX_TABS)]
@@ -82,6 +98,8 @@ def of(site: Site) -> list[Route]:
         Route("/sql", pages.page),
         Route("/sql/run", pages.run, methods=["POST"]),
         Route("/sql/complete", pages.complete, methods=["POST"]),
+        Route("/sql/chart", pages.chart, methods=["POST"]),
+        Route("/sql/add", pages.add, methods=["POST"]),
         Route("/sql/keep", pages.keep, methods=["POST"]),
         Route("/sql/drop", pages.drop, methods=["POST"]),
         Route("/sql/save", pages.save, methods=["POST"]),
@@ -105,6 +123,8 @@ class _Editor:
         self.page = require("analyst")(self._page)
         self.run = require("analyst")(self._run)
         self.complete = require("analyst")(self._complete)
+        self.chart = require("analyst")(self._chart)
+        self.add = require("analyst")(self._add)
         self.keep = require("analyst")(self._keep)
         self.drop = require("analyst")(self._drop)
         self.save = require("analyst")(self._save)
@@ -145,6 +165,7 @@ class _Editor:
             tab=len(shown) - 1 if found is not None else 0,
             tables=tables,
             saved=saved,
+            boards=[entry for entry in self._site.library.entries() if user.sees(entry.board.groups)],
             limits=f"{TIMEOUT_S:.0f} s, {MAX_GRID_ROWS:,} rows",
         )
 
@@ -232,6 +253,38 @@ class _Editor:
         ]
         return JSONResponse({"start": found.start, "end": found.end, "suggestions": suggestions})
 
+    async def _chart(self, request: Request) -> Response:
+        """The result as a chart, drawn as a dashboard would."""
+        sent, user = await _sent(request, _Chart), current_user(request)
+        site = self._site
+        board = await asyncio.to_thread(
+            site.library.board, "sql", f"---\ntitle: SQL\n---\n{_fence(sent.sql, sent.kind)}"
+        )
+        view = await view_of(board, [], Viewer(user.email, may_write=True), site.zone, site.asking, base=site.base)
+        if not board.tiles:
+            raise UsageError("that is no query to be drawn")
+        told = await tell(view, board.tiles[0], site.palette)
+        return Response(_ENCODER.encode(told.payload), media_type="application/json")
+
+    async def _add(self, request: Request) -> Response:
+        """Put the query at the end of a dashboard, as a draft to be looked at and saved."""
+        sent, user = await _sent(request, _Add), current_user(request)
+        entry = self._site.library.entry(sent.dashboard)
+        if entry is None or not user.sees(entry.board.groups):
+            raise UsageError(f"there is no dashboard {sent.dashboard!r}")
+        file = entry.board.path
+        title = sent.title.replace('"', "'")
+
+        def keep(transaction: Transaction) -> None:
+            drafts = Drafts(transaction)
+            known = drafts.get(user.id, file)
+            text, base = (known.text, known.base) if known is not None else (entry.text, fingerprint(entry.text))
+            added = f"{text.rstrip()}\n\n{_fence(sent.sql, sent.kind, title)}\n"
+            drafts.keep(user.id, file, added, base, datetime.now(UTC))
+
+        await self._in_state(keep)
+        return JSONResponse({"where": f"{self._site.base}/edit/{entry.name}"})
+
     async def _keep(self, request: Request) -> Response:
         sent, user = await _sent(request, _Keep), current_user(request)
         tab = Tab(sent.tab.id, sent.tab.title, sent.tab.sql)
@@ -276,6 +329,10 @@ class _Editor:
             for run in runs
         ]
         return HTMLResponse(render("history.html", runs=shown))
+
+
+def _fence(sql: str, kind: str, title: str = "Result") -> str:
+    return f'```sql {kind} "{title}"\n{sql.strip().rstrip(";")}\n```'
 
 
 def _problem(error: CatchmentError, sql: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import { Code, paintSql } from "./code.js";
 import { Grid } from "./grid.js";
+import { show } from "./tiles.js";
 
 const base = document.body.dataset.base;
 const post = (path, body, options = {}) =>
@@ -101,6 +102,7 @@ async function run() {
   results.set(tab.id, result);
   if (tabs[current] === tab) { document.querySelector(".result-grid").classList.remove("dim"); say(result.said, result.tone); }
   drawTabs(); buttons();
+  if (!result.tone && tabs[current] === tab) chart();
 }
 
 function take(it, tab, result, shift) {
@@ -151,6 +153,32 @@ for (const button of document.querySelectorAll("[data-format]"))
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
+
+/* As a chart */
+const kind = document.getElementById("chart-kind"), quick = document.querySelector(".quick");
+async function chart() {
+  quick.hidden = !kind.value;
+  if (!kind.value) return;
+  const answer = await post("chart", { sql: code.selection.trim() || code.text, kind: kind.value });
+  const told = await answer.json();
+  if (answer.ok) show({ ...told, id: "result" });
+  else say(told.error, "bad");
+}
+kind.onchange = chart;
+const adding = document.getElementById("adding");
+document.querySelector("[data-add]").onclick = () => {
+  adding.querySelector("[name=title]").value = tabs[current].title;
+  if (kind.value) adding.querySelector("[name=kind]").value = kind.value;
+  adding.showModal();
+};
+adding.onclose = async () => {
+  if (adding.returnValue !== "add") return;
+  const form = Object.fromEntries(new FormData(adding.querySelector("form")));
+  const answer = await post("add", { ...form, sql: code.selection.trim() || code.text });
+  const told = await answer.json();
+  if (answer.ok) location.href = told.where;
+  else say(told.error, "bad");
+};
 
 /* Beside */
 async function save() {
