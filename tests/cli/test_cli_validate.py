@@ -186,7 +186,7 @@ def test_without_the_extra_dashboards_are_not_checked_and_that_is_said(
 ) -> None:
     (project / "dashboards").mkdir()
     (project / "dashboards" / "chat-queue.md").write_text(DASHBOARD)
-    for name in [name for name in sys.modules if name.startswith(("catchment.serve", "yaml"))]:
+    for name in [name for name in sys.modules if name.startswith(("catchment.serve.dashboards", "yaml"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "yaml", None)
     ended = catchment("validate", "-p", project)
