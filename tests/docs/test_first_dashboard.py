@@ -1,4 +1,5 @@
-"""docs/first-dashboard.md: its commands as they stand there, and then the pages as a browser asks for them."""
+"""docs/first-dashboard.md: its commands as they stand there, and then the pages as a browser asks for them; and
+docs/how-to/ask-from-a-program.md, whose examples ask there."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ IDENTITY = {
     for who in ("AUTHOR", "COMMITTER")
     for what, text in (("NAME", "Ana"), ("EMAIL", "ana@laptop.example"))
 }
+ASKING = PAGE.parent / "how-to" / "ask-from-a-program.md"
 PASSWORD = "a password of twelve"
 _LINK = re.compile(r"(http://[\d.:]+)/sign-in/link\?token=(\S+)\n")
 _FORM = "application/x-www-form-urlencoded"
@@ -98,6 +101,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cafe"
 
 
+def example(language: str) -> str:
+    [found] = re.findall(rf"^```{language}\n(.*?)^```$", ASKING.read_text(encoding="utf-8"), re.M | re.S)
+    return str(found)
+
+
+def asked(command: list[str], environment: dict[str, str]) -> list[str]:
+    """What an example prints."""
+    own = os.environ | environment
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
 def test_the_pages_show_what_the_page_says(project: Path, tmp_path: Path) -> None:
     with (project / "sales.csv").open(encoding="utf-8") as file:
         sales = list(csv.DictReader(file))
@@ -126,6 +142,15 @@ def test_the_pages_show_what_the_page_says(project: Path, tmp_path: Path) -> Non
         status, _, said = browser.ask("POST", "/edit/home/save", json.dumps({"text": changed, "base": found["base"]}))
         assert status == 200, said
         assert "6,000" in browser.tiles("/")["takings"]["html"]
+
+        cups = Counter(sale["shop"] for sale in sales if float(sale["price"]) > 2.5)
+        lines = [f"{shop} {count}" for shop, count in sorted(cups.items())]
+        body = json.dumps({"name": "reports", "role": "analyst", "days": 1})
+        status, _, said = browser.ask("POST", "/api/account/tokens", body)
+        assert status in {200, 201}, said
+        own = {"CATCHMENT_URL": browser.address, "CATCHMENT_TOKEN": json.loads(said)["secret"]}
+        assert asked(["sh", "-c", example("sh")], own) == ["shop,cups", *(line.replace(" ", ",") for line in lines)]
+        assert asked([sys.executable, "-c", example("python")], own) == lines
 
     command, shown = re.findall(r"^\$ (git log -1 .*)\n(.*)$", PAGE.read_text(encoding="utf-8"), re.M)[0]
     answer = subprocess.run(command, shell=True, cwd=project, capture_output=True, text=True, check=True)
