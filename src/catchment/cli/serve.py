@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 DASHBOARDS = "dashboards"
 
 
-NEEDED = ("argon2", "jinja2", "markdown_it", "sqlglot", "starlette", "uvicorn", "vl_convert", "yaml")
+NEEDED = (
+    "argon2", "authlib", "httpx2", "jinja2", "markdown_it", "python_multipart", "sqlglot", "starlette",
+    "uvicorn", "vl_convert", "yaml",
+)  # fmt: skip
 """What the extra brings."""
 
 

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -67,7 +68,8 @@ async def whole(asked: Asked, question: Question, format_: str, name: str) -> Re
     if format_ not in TYPES:
         raise UsageError(f"there is no format {format_!r}", f"one of {', '.join(TYPES)}")
     handle = Handle()
-    stream = await run_in_threadpool(asked.run, question, handle)
+    # One row more is asked for, to see whether there are more: here nobody looks.
+    stream = await run_in_threadpool(asked.run, replace(question, max_rows=question.max_rows - 1), handle)
     headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
     if format_ == "parquet":
         path = await run_in_threadpool(_parquet, stream)
