@@ -11,7 +11,7 @@ from catchment.serve.web.prose import html_of
 
 
 def parts_of(board: Board, base: str) -> tuple[str, list[dict[str, Any]]]:
-    """The HTML of the prose that leads the page, and what follows in its order. `base` is what addresses begin with."""
+    """The HTML of the prose that leads the page, and what follows in its order; addresses begin with `base`."""
     parts = list(board.parts)
     lede = ""
     if parts and isinstance(parts[0], Prose):
