@@ -86,7 +86,7 @@ def test_everything_sent_is_counted_and_the_questions_answered(catchment: Catchm
 
     folder = here / show.FOLDER
     assert {state.name: state.state for state in presence.services(folder / ".catchment")} == {
-        "collect": "stopped", "load": "stopped",
+        "collect": "stopped", "load": "stopped", "serve": "stopped",
     }  # fmt: skip
     said = counts(ended.out)
     assert len(said) == 19
@@ -178,7 +178,7 @@ def test_it_goes_on_and_whatever_ends_it_leaves_nothing_running(here: Path, numb
         until(lambda: "Ctrl-C here stops" in output.read_text(), "the demo to go on running")
         runtime = here / show.FOLDER / ".catchment"
         pids = [presence.holder(runtime / presence.UP_LOCK), *(each.pid for each in presence.services(runtime))]
-        assert len(pids) == 3
+        assert len(pids) == 4  # `up`, and what collects, serves and loads
         assert all(map(runs, pids))
         before = counts(output.read_text())["app.tracks"]
         until(lambda: ids(here / show.FOLDER, "app.tracks").total() > before, "live traffic")

@@ -30,6 +30,8 @@ from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import whole
 from catchment.serve.web.templates import render
 from catchment.serve.web.words import ago, span
+from catchment.state import Transaction
+from catchment.state.favourites import Favourites
 
 MAX_DOWNLOAD_ROWS = 10_000_000
 _ENCODER = msgspec.json.Encoder()
@@ -41,6 +43,7 @@ def of(site: Site) -> list[Route]:
     return [
         Route("/", pages.home),
         Route("/dashboards", pages.list),
+        Route("/favourites/{name:path}", pages.favourite, methods=["PUT", "DELETE"]),
         Route("/d/{name:path}/tiles/{id}/{what}", pages.piece),
         Route("/d/{name:path}/tiles", pages.tiles),
         Route("/d/{name:path}/options/{filter}", pages.options),
@@ -60,14 +63,30 @@ class _Boards:
         return await self._page(request, entry, here="home")
 
     async def list(self, request: Request) -> Response:
-        """All that the user may see."""
+        """All that the user may see, favourites first."""
         user = current_user(request)
+        favourites = await self._site.in_state(lambda transaction: Favourites(transaction).of_user(user.id))
         words = request.query_params.get("q", "").strip()
         found = [entry for entry in self._site.library.entries() if user.sees(entry.board.groups)]
-        shown = [_row(entry) for entry in found if _says(entry, words)]
+        shown = [_row(entry, entry.name in favourites) for entry in found if _says(entry, words)]
+        shown.sort(key=lambda row: not row["is_favourite"])
         return self._site.page(
             request, "list.html", title="Dashboards", here="dashboards", boards=shown, q=words, folder=FOLDER
         )
+
+    async def favourite(self, request: Request) -> Response:
+        """`PUT` and `DELETE /favourites/NAME`."""
+        entry, refusal = self._entry(request)
+        if refusal is not None:
+            return refusal
+        user, name = current_user(request), _known(entry).name
+
+        def change(transaction: Transaction) -> None:
+            favourites = Favourites(transaction)
+            (favourites.mark if request.method == "PUT" else favourites.unmark)(user.id, name)
+
+        await self._site.in_state(change)
+        return Response(status_code=204)
 
     def _entry(self, request: Request) -> tuple[Entry | None, Response | None]:
         """The dashboard that the address names, or the answer that there is none for this user."""
@@ -315,7 +334,7 @@ def _says(entry: Entry, words: str) -> bool:
     return all(word in text for word in words.lower().split())
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry, is_favourite: bool) -> dict[str, object]:
     return {
         "name": entry.name,
         "title": entry.board.title,
@@ -324,5 +343,5 @@ def _row(entry: Entry) -> dict[str, object]:
         "refresh": span(entry.board.refresh.total_seconds()),
         "changed": ago(entry.changed_s),
         "mistakes": len(entry.board.all_mistakes()),
-        "is_favourite": False,
+        "is_favourite": is_favourite,
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
@@ -22,6 +22,9 @@ from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
+from catchment.state import Transaction
+
+T = TypeVar("T")
 
 PLACES = (
     ("home", "/", "Home"),
@@ -53,6 +56,15 @@ class Site:
     def base(self) -> str:
         """What every address begins with."""
         return self.config.base_path
+
+    async def in_state(self, do: Callable[[Transaction], T]) -> T:
+        """What is done to the state in one transaction, in a thread."""
+
+        def call() -> T:
+            with self.accounts.state.writing() as transaction:
+                return do(transaction)
+
+        return await self.accounts.run(call)
 
     def text(self, request: Request, template: str, /, **values: Any) -> str:
         """A page's HTML. `here` names the place of the menu that it belongs to."""

@@ -102,12 +102,12 @@ export class Code {
 
   key(event) {
     const { key, ctrlKey, metaKey } = event;
-    if (!this.menu.hidden) {
+    if (!this.menu.hidden && !ctrlKey && !metaKey) {
       if (key === "ArrowDown" || key === "ArrowUp") { event.preventDefault(); return this.move(key === "ArrowDown" ? 1 : -1); }
       if (key === "Enter" || key === "Tab") { event.preventDefault(); return this.take(); }
       if (key === "Escape") { event.preventDefault(); event.stopPropagation(); return this.close(); }
     }
-    if ((ctrlKey || metaKey) && key === "Enter") { event.preventDefault(); return this.options.run(); }
+    if ((ctrlKey || metaKey) && key === "Enter") { event.preventDefault(); this.close(); return this.options.run(); }
     if ((ctrlKey || metaKey) && key === "s") { event.preventDefault(); return this.options.save(); }
     if (ctrlKey && key === " ") { event.preventDefault(); return this.ask(true); }
     if ((ctrlKey || metaKey) && key === "/") { event.preventDefault(); return this.comment(); }

@@ -28,8 +28,7 @@ function drawTabs() {
   strip.replaceChildren(...tabs.map((tab, at) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.setAttribute("role", "tab");
-    button.setAttribute("aria-selected", String(at === current));
+    if (at === current) button.setAttribute("aria-current", "true");
     button.className = running.has(tab.id) ? "running" : "";
     button.textContent = tab.title;
     button.onclick = () => choose(at);
@@ -208,6 +207,12 @@ document.querySelector("[data-history]").onclick = async () => {
   };
 };
 document.querySelector(".side").addEventListener("click", (event) => {
+  const twist = event.target.closest(".twist");
+  if (twist) {
+    const open = twist.getAttribute("aria-expanded") !== "true";
+    twist.setAttribute("aria-expanded", String(open));
+    twist.closest("[data-table]").lastElementChild.hidden = !open;
+  }
   const name = event.target.closest("[data-insert]");
   if (name) { code.area.focus(); code.insert(name.dataset.insert); }
   const saved = event.target.closest("[data-sql]");
@@ -215,7 +220,7 @@ document.querySelector(".side").addEventListener("click", (event) => {
 });
 document.querySelector(".side input").addEventListener("input", (event) => {
   const words = event.target.value.toLowerCase();
-  for (const table of document.querySelectorAll(".side details[data-table]"))
+  for (const table of document.querySelectorAll(".side [data-table]"))
     table.hidden = !table.textContent.toLowerCase().includes(words);
 });
 function open(title, sql) {
