@@ -80,6 +80,11 @@ def choices(view: View) -> str:
     return ", ".join(said_)
 
 
+def unforeseen() -> str:
+    """A slip of ours."""
+    return said("This tile cannot be drawn", "The log of serve says why.", tone="bad", icon="alert")
+
+
 def not_yet() -> str:
     """A kind that pages cannot draw yet."""
     return said("This kind of tile is not drawn yet", tone="bad", icon="alert")
