@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from catchment.errors import CatchmentError, Retry
@@ -20,7 +20,7 @@ from catchment.serve.results import Result, read
 from catchment.warehouses import ArrowStream
 
 MAX_CACHED_VALUES = 4_000_000
-"""Values of all results that are kept, about 60 bytes each."""
+"""Values of all results that are kept, about 60 bytes each; a long text counts as several."""
 VERSIONS_FOR_S = 0.5
 
 
@@ -39,7 +39,8 @@ class Question:
     @property
     def key(self) -> tuple[Any, ...]:
         """What two questions with the same answer share. Types are told apart: 1 and true are equal to Python."""
-        return self.sql, tuple((name, type(value).__name__, value) for name, value in self.values), self.zone
+        values = tuple((name, type(value).__name__, value) for name, value in self.values)
+        return self.sql, values, self.zone, self.max_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Asking:
         if known is None or now_s - known[0] > VERSIONS_FOR_S:
             loop = asyncio.get_running_loop()
             known = now_s, loop.run_in_executor(self._threads, self._versions_of, tables)
+            self._versions = {key: at for key, at in self._versions.items() if now_s - at[0] < VERSIONS_FOR_S}
             self._versions[tables] = known
         return await asyncio.shield(known[1])
 
@@ -183,29 +185,24 @@ class Asking:
         began_s = time.perf_counter()
         asked_at_s = time.time()
         stream = self._run(question, handle)
-        handle.on_end(stream.close)
         result = read(stream, question.max_rows)
         took_ms = (time.perf_counter() - began_s) * 1000
-        return Result(result.columns, result.rows, result.is_cut, took_ms, asked_at_s)
+        return replace(result, ran_ms=took_ms, ran_at_s=asked_at_s)
 
     def _keep(self, question: Question, result: Result, versions: Mapping[str, str] | None) -> None:
         self._drop(question.key)
         self._kept[question.key] = _Kept(result, versions, time.monotonic())
-        self._values += _size(result)
+        self._values += result.size
         while self._values > MAX_CACHED_VALUES and len(self._kept) > 1:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: tuple[Any, ...]) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._values -= _size(kept.result)
+            self._values -= kept.result.size
 
     def close(self) -> None:
         """End what runs."""
         for flight in list(self._flights.values()):
             flight.handle.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _size(result: Result) -> int:
-    return len(result.rows) * len(result.columns) + 16

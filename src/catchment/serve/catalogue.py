@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from catchment.errors import CatchmentError
 from catchment.record import OWN_SCHEMA
 from catchment.serve.library import Library
 from catchment.serve.results import Result, read
@@ -131,12 +132,7 @@ class Catalogue:
         table = (await self.tables()).get(name)
         if table is None:
             return None
-        used_by = tuple(
-            (entry.name, entry.board.title)
-            for entry in self._library.entries()
-            if allowed(entry.board.groups) and name in self._reads(entry.board.fences)
-        )
-        return await asyncio.to_thread(self._describe, table, used_by)
+        return await asyncio.to_thread(self._describe, table, allowed)
 
     def _reads(self, fences: Sequence[Any]) -> set[str]:
         found: set[str] = set()
@@ -144,7 +140,12 @@ class Catalogue:
             found |= tables_read(fence.sql.text, self._dialect) or set()
         return found
 
-    def _describe(self, table: Table, used_by: tuple[tuple[str, str], ...]) -> Described:
+    def _describe(self, table: Table, allowed: Callable[[Sequence[str]], bool]) -> Described:
+        used_by = tuple(
+            (entry.name, entry.board.title)
+            for entry in self._library.entries()
+            if allowed(entry.board.groups) and table.name in self._reads(entry.board.fences)
+        )
         source = table_name(table.name)
         rows = latest = None
         order = ""
@@ -187,7 +188,10 @@ class Catalogue:
         ][:MAX_HITS]
         if not with_tables:
             return hits
-        tables = await self.tables()
+        try:
+            tables = await self.tables()
+        except CatchmentError:
+            return hits  # dashboards are found while the warehouse is down
         found = [table for table in tables.values() if _has(table.name, wanted)]
         found.sort(key=lambda table: (not table.name.partition(".")[2].startswith(wanted[0]), table.name))
         hits += [

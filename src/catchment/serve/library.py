@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from catchment.serve.dashboards.board import Board
 from catchment.serve.dashboards.read import read_board
@@ -13,6 +14,7 @@ from catchment.serve.dashboards.read import read_board
 FOLDER = "dashboards"
 SUFFIX = ".md"
 MAX_BYTES = 1_000_000
+_PART = re.compile(r"[^\x00-\x1f\x7f\\]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Library:
             if known is not None and known[0] == stamp:
                 return known[1]
             text = path.read_bytes()[:MAX_BYTES].decode("utf-8", "replace")
-        except OSError:
+        except (OSError, ValueError):  # such as a name that no file can have
             self._read.pop(name, None)
             return None
         entry = Entry(name, path, text, self.board(name, text), stat.st_mtime)
@@ -79,14 +81,14 @@ class Library:
 
     def path(self, name: str) -> Path | None:
         """Where the file of a name lies; None for what is no name, such as one that leads out of the folder."""
-        parts = PurePosixPath(name).parts
-        if not parts or any(part.startswith(".") or "\\" in part or "\0" in part for part in parts) or name[0] == "/":
-            return None
+        parts = name.split("/")
+        if any(not part or part.startswith(".") or not _PART.fullmatch(part) for part in parts):
+            return None  # each dashboard has one name, so that there are not more names than dashboards
         path = self.folder.joinpath(*parts)
         path = path.with_name(path.name + SUFFIX)
         try:
             inside = path.resolve().is_relative_to(self.folder.resolve())
-        except OSError:
+        except (OSError, ValueError):
             return None
         return path if inside else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,6 +16,10 @@ from catchment.warehouses import ArrowStream
 Kind = Literal["time", "date", "number", "text", "bool", "json", "other"]
 
 DECIMAL_BYTES = 16
+MAX_CHARACTERS = 64_000_000
+"""Of all texts of a result: more is cut off like rows beyond their number, for it would fill the memory."""
+_CHARACTERS_A_VALUE = 60
+_SIZE_OF_NONE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Result:
     ran_ms: float = 0.0
     ran_at_s: float = field(default_factory=time.time)
     """When it was asked, as Unix time."""
+    size: int = 16
+    """How many values it takes the memory of; a long text counts as several."""
 
     @property
     def names(self) -> list[str]:
@@ -58,15 +63,20 @@ def read(stream: ArrowStream, max_rows: int) -> Result:
         arrow = nanoarrow.ArrayStream(stream)
         columns = tuple(_column(field) for field in arrow.schema.fields)
         rows: list[tuple[Any, ...]] = []
+        characters = 0
+        is_cut = False
         for chunk in arrow.iter_chunks():
-            rows.extend(_rows(chunk, columns))
-            if len(rows) > max_rows:
+            by_column = [_values(chunk.child(at), column) for at, column in enumerate(columns)]
+            rows.extend(zip(*by_column, strict=True))
+            characters += sum(len(value) for values in by_column for value in values if isinstance(value, str))
+            is_cut = len(rows) > max_rows or characters > MAX_CHARACTERS
+            if is_cut:
                 break
     finally:
         stream.close()
-    is_cut = len(rows) > max_rows
     ran_ms = (time.perf_counter() - began_s) * 1000
-    return Result(columns, tuple(rows[:max_rows]), is_cut, ran_ms, asked_at_s)
+    size = len(rows) * len(columns) + characters // _CHARACTERS_A_VALUE + _SIZE_OF_NONE
+    return Result(columns, tuple(rows[:max_rows]), is_cut, ran_ms, asked_at_s, size)
 
 
 def _column(field: Any) -> Column:
@@ -92,11 +102,6 @@ def _kind(field: Any, type_: str) -> Kind:
 
 def _is_json(field: Any) -> bool:
     return bool(field.metadata) and dict(field.metadata).get(b"ARROW:extension:name") == b"arrow.json"
-
-
-def _rows(chunk: Any, columns: tuple[Column, ...]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a chunk, a column at a time."""
-    return zip(*(_values(chunk.child(at), column) for at, column in enumerate(columns)), strict=True)
 
 
 def _values(array: Any, column: Column) -> list[Any]:

@@ -14,7 +14,6 @@ from catchment.errors import Abort, UsageError
 
 MOST_VERSIONS = 50
 _TIMEOUT_S = 20.0
-_FIELD, _RECORD = "\x1f", "\x1e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,16 @@ class Moved(Exception):
 def fingerprint(text: str) -> str:
     """What tells two texts apart."""
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file at once."""
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", delete=False) as new:
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+    Path(new.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+    Path(new.name).replace(path)
 
 
 class Versions:
@@ -65,17 +74,18 @@ class Versions:
             said = self._git(
                 "log",
                 f"-{MOST_VERSIONS}",
-                f"--format=%H{_FIELD}%at{_FIELD}%an{_FIELD}%s{_RECORD}",
+                "--format=%H%x00%at%x00%an%x00%s%x00",
                 "--",
                 self._name(path),
             )
         except Abort:
             return []  # no commit yet
-        found = []
-        for record in filter(str.strip, said.split(_RECORD)):
-            id_, at, who, what = record.strip().split(_FIELD)
-            found.append(Version(id_, float(at), who, what))
-        return found
+        # Nothing in a commit can hold a zero.
+        fields = [each.strip() for each in said.split("\0")][:-1]
+        return [
+            Version(id_, float(at), who, what)
+            for id_, at, who, what in zip(*(fields[start::4] for start in range(4)), strict=True)
+        ]
 
     def text_of(self, path: Path, version: str) -> str:
         """The file as it was. Raises `UsageError` for what is no version of it."""
@@ -89,21 +99,31 @@ class Versions:
     def save(self, path: Path, text: str, base: str, name: str, email: str, message: str) -> None:
         """Write the file and commit it alone, as that person. `base` is the fingerprint of the text that the change
         was made of; empty for a new file. Raises `Moved`."""
-        current = path.read_text(encoding="utf-8") if path.exists() else ""
-        if (fingerprint(current) if path.exists() else "") != base:
+        before = path.read_bytes() if path.exists() else None
+        current = "" if before is None else before.decode("utf-8", "replace")
+        if ("" if before is None else fingerprint(current)) != base:
             raise Moved(current)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", encoding="utf-8", delete=False) as new:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-        Path(new.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(new.name).replace(path)
+        _write(path, text.encode())
         roles = ("GIT_AUTHOR", "GIT_COMMITTER")
         person = {f"{role}_{what}": value for role in roles for what, value in (("NAME", name), ("EMAIL", email))}
-        self._git("add", "--", self._name(path))
-        if self._git("status", "--porcelain", "--", self._name(path)).strip():
-            self._git("commit", "--quiet", "--only", "-m", message, "--", self._name(path), environment=person)
+        try:
+            self._git("add", "--", self._name(path))
+            if self._git("status", "--porcelain", "--", self._name(path)).strip():
+                said = message.replace("\0", " ")
+                self._git("commit", "--quiet", "--only", "-m", said, "--", self._name(path), environment=person)
+        except Abort:
+            self._put_back(path, before)
+            raise
+
+    def _put_back(self, path: Path, before: bytes | None) -> None:
+        """What git did not take, such as where a hook of the checkout's refuses it, is not half saved."""
+        if before is None:
+            path.unlink(missing_ok=True)
+            self._git("rm", "--cached", "--quiet", "--ignore-unmatch", "--", self._name(path))
+        else:
+            _write(path, before)
+            self._git("add", "--", self._name(path))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -113,7 +133,7 @@ class Versions:
         # Hooks and settings of the checkout are its owner's; what asks questions would wait for ever.
         env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **environment}
         done = subprocess.run(
-            ["git", *words],
+            ["git", "--literal-pathspecs", *words],  # a file may be called *
             cwd=self._root,
             env=env,
             capture_output=True,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from catchment.errors import WarehouseDown
+from catchment.errors import Retry, WarehouseDown
 from catchment.record import uuid7
 from catchment.serve.asking import Handle, Question
 from catchment.warehouses import ArrowStream, Asker, Warehouse
+
+_TRIES = 20
+_BETWEEN_TRIES_S = 0.05
 
 
 class Asked:
@@ -33,7 +37,7 @@ class Asked:
         query_id = uuid7()
         handle.on_end(lambda: self._cancel(warehouse, query_id))
         try:
-            return warehouse.query(
+            stream = warehouse.query(
                 question.sql,
                 dict(question.values),
                 timeout_s=question.timeout_s,
@@ -43,10 +47,13 @@ class Asked:
         except WarehouseDown:
             self._let_go(warehouse)
             raise
+        if handle.is_ended:
+            stream.close()
+            raise Retry("ended: nobody waits for it")
+        return stream
 
     def _cancel(self, warehouse: Warehouse, query_id: str) -> None:
-        with suppress(WarehouseDown):
-            threading.Thread(target=warehouse.cancel, args=(query_id,), daemon=True).start()
+        threading.Thread(target=_end, args=(warehouse, query_id), name="cancel", daemon=True).start()
 
     def versions(self, tables: frozenset[str]) -> Mapping[str, str]:
         """See `Warehouse.versions`."""
@@ -69,3 +76,12 @@ class Asked:
             opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
+
+
+def _end(warehouse: Warehouse, query_id: str) -> None:
+    """It may be about to begin: then it is not known yet."""
+    with suppress(WarehouseDown):
+        for _ in range(_TRIES):
+            if warehouse.cancel(query_id):
+                return
+            time.sleep(_BETWEEN_TRIES_S)

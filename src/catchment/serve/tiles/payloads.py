@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -157,9 +157,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     if fence.kind == "table":
         page = tables.page_of(view, fence, shape, result, palette, 1)
         return Told(await _shown(view, fence, asked, answer, {"html": tables.html(page)}), asked, answer)
-    ordered = Result(
-        result.columns, tuple(map(tuple, in_order(result.rows, shape))), result.is_cut, result.ran_ms, result.ran_at_s
-    )
+    ordered = replace(result, rows=tuple(map(tuple, in_order(result.rows, shape))))
     previous = await _previous(view, fence, asked, shape)
     wanted = await _wanted(view, fence, asked, shape, ordered, palette)
     drawn = charting.drawn(wanted, ordered, previous, _shift(view))

@@ -81,6 +81,11 @@ def choices(view: View) -> str:
     return ", ".join(said_)
 
 
+def unforeseen() -> str:
+    """A slip of ours."""
+    return said("This tile cannot be drawn", "The log of serve says why.", tone="bad", icon="alert")
+
+
 def old_notice(view: View, at_s: float) -> dict[str, str]:
     """Above marks that could not be refreshed."""
     at = datetime.fromtimestamp(at_s, view.zone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -140,14 +141,21 @@ async def view_of(
     now = datetime.now(zone)
     named = {name for name, _ in pairs}
     loop = asyncio.get_running_loop()
+    listings: list[Future[Listed]] = []
 
     def list_of(each: Filter, parents: Mapping[str, ForSql]) -> Listed:
         if not (all_lists or each.name in named or each.default):
             return Listed(is_complete=False)
         asked = listing(board, each, parents, viewer, zone, asking)
-        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+        listings.append(asyncio.run_coroutine_threadsafe(asked, loop))
+        return listings[-1].result()
 
-    chosen = await _choose(board, pairs, now, list_of, viewer.email)
+    try:
+        chosen = await _choose(board, pairs, now, list_of, viewer.email)
+    except asyncio.CancelledError:
+        for asked in listings:
+            asked.cancel()
+        raise
     return View(board, chosen, viewer, zone, asking, base)
 
 

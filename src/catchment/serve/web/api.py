@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -11,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from catchment.errors import CatchmentError, Retry
+from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.serve.accounts import Forbidden, client_of, current_user
 from catchment.serve.asking import Question
+from catchment.serve.web.presence import while_there
 from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import TYPES, whole
 from catchment.state.audit import Outcome
@@ -60,15 +62,19 @@ def of(site: Site) -> list[Route]:
             answer = await whole(site.asked, question, format_, "result")
             outcome = "done"
         except CatchmentError as error:
-            status = 503 if isinstance(error, Retry) else 400
+            status = 503 if isinstance(error, Retry) else 400 if isinstance(error, UsageError) else 500
             answer = JSONResponse({"error": str(error)}, status)
-        ms = round((datetime.now(UTC) - began).total_seconds() * 1000)
-        site.recorder.query(
-            user, client_of(request), asked.sql, began_at=began, ms=ms, outcome=outcome, about="/api/query"
-        )
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            ms = round((datetime.now(UTC) - began).total_seconds() * 1000)
+            site.recorder.query(
+                user, client_of(request), asked.sql, began_at=began, ms=ms, outcome=outcome, about="/api/query"
+            )
         return answer
 
-    return [Route("/api/query", query, methods=["POST"])]
+    return [Route("/api/query", while_there(query), methods=["POST"])]
 
 
 def _accepted(request: Request) -> str:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from catchment.errors import CatchmentError
+from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.log import get_log
 from catchment.serve.accounts import Forbidden
 from catchment.serve.accounts import api as account_api
@@ -37,7 +37,8 @@ from catchment.serve.warehouse import Asked
 from catchment.serve.web import api, boards, cataloguing, editing, editor, people, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
-from catchment.serve.web.site import Site
+from catchment.serve.web.limits import BodyLimit
+from catchment.serve.web.site import Closed, Site
 from catchment.state import State
 from catchment.warehouses import Warehouse
 
@@ -120,13 +121,18 @@ def wrapped(site: Site) -> ASGIApp:
         assert isinstance(error, Forbidden)
         return _said(site, request, 403, "This is not for you", f"It needs the role {error.role}. Ask an admin.")
 
+    async def closed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Closed)
+        return _said(site, request, 403, error.title, error.whom)
+
     async def missing(request: Request, error: Exception) -> Response:
         del error
         return _said(site, request, 404, "There is no such page", "It may have been renamed, or removed.")
 
     async def troubled(request: Request, error: Exception) -> Response:
         assert isinstance(error, CatchmentError)
-        return _said(site, request, 503, "That did not work", str(error))
+        status = 503 if isinstance(error, Retry) else 400 if isinstance(error, UsageError) else 500
+        return _said(site, request, status, "That did not work", str(error))
 
     async def failed(request: Request, error: Exception) -> Response:
         _log.error("a page failed", path=request.url.path, exc=error)
@@ -134,8 +140,18 @@ def wrapped(site: Site) -> ASGIApp:
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(SecurityHeaders), Middleware(Access, accounts=site.accounts, config=site.config)],
-        exception_handlers={Forbidden: forbidden, 404: missing, CatchmentError: troubled, Exception: failed},
+        middleware=[
+            Middleware(BodyLimit),
+            Middleware(SecurityHeaders),
+            Middleware(Access, accounts=site.accounts, config=site.config),
+        ],
+        exception_handlers={
+            Forbidden: forbidden,
+            Closed: closed,
+            404: missing,
+            CatchmentError: troubled,
+            Exception: failed,
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,38 +17,44 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from catchment.errors import CatchmentError, Retry, UsageError
+from catchment.log import get_log
 from catchment.serve.accounts import User, client_of, current_user
 from catchment.serve.dashboards.board import Board, Fence
 from catchment.serve.dashboards.choices import AddressError
 from catchment.serve.dashboards.shape import shape_of
 from catchment.serve.library import FOLDER, Entry
-from catchment.serve.tiles import payloads, tables
+from catchment.serve.tiles import payloads, saying, tables
 from catchment.serve.tiles.payloads import CHARTS, Told, tell
+from catchment.serve.tiles.running import Unaskable
 from catchment.serve.tiles.view import View, Viewer, view_of
 from catchment.serve.web import filtering
 from catchment.serve.web.parts import parts_of
-from catchment.serve.web.site import Site
+from catchment.serve.web.presence import while_there
+from catchment.serve.web.site import Closed, Site
 from catchment.serve.web.streaming import whole
 from catchment.serve.web.templates import render
 from catchment.serve.web.words import ago, span
 from catchment.state import Transaction
+from catchment.state.audit import Outcome
 from catchment.state.favourites import Favourites
 
 MAX_DOWNLOAD_ROWS = 10_000_000
 _ENCODER = msgspec.json.Encoder()
+_log = get_log("serve")
 
 
 def of(site: Site) -> list[Route]:
     """The routes; paths are below the base path."""
     pages = _Boards(site)
     return [
-        Route("/", pages.home),
+        Route("/", while_there(pages.home)),
         Route("/dashboards", pages.list),
         Route("/favourites/{name:path}", pages.favourite, methods=["PUT", "DELETE"]),
-        Route("/d/{name:path}/tiles/{id}/{what}", pages.piece),
-        Route("/d/{name:path}/tiles", pages.tiles),
-        Route("/d/{name:path}/options/{filter}", pages.options),
-        Route("/d/{name:path}", pages.board),
+        Route("/d/{name:path}/tiles/{id}/{what}", while_there(pages.piece)),
+        Route("/d/{name:path}/tiles", while_there(pages.tiles)),
+        Route("/d/{name:path}/options/{filter}", while_there(pages.options)),
+        Route("/d/{name:path}", while_there(pages.board)),
     ]
 
 
@@ -58,7 +65,7 @@ class _Boards:
     async def home(self, request: Request) -> Response:
         """The dashboard that the project names, else the list."""
         entry = self._site.library.entry(self._site.config.home or "home")
-        if entry is None:
+        if entry is None or not current_user(request).sees(entry.board.groups):
             return await self.list(request)
         return await self._page(request, entry, here="home")
 
@@ -96,10 +103,8 @@ class _Boards:
                 request, 404, "There is no such dashboard", "It may have been renamed, or removed.", back="/dashboards"
             )
         if not current_user(request).sees(entry.board.groups):
-            groups = " or ".join(entry.board.groups)
-            return None, self._site.message(
-                request, 403, f"{entry.board.title} is for {groups}", _who(entry.board), back="/dashboards"
-            )
+            closed = Closed(entry.board)
+            return None, self._site.message(request, 403, closed.title, closed.whom, back="/dashboards")
         return entry, None
 
     async def board(self, request: Request) -> Response:
@@ -157,12 +162,10 @@ class _Boards:
 
     async def _told(self, request: Request, name: str, view: View) -> AsyncIterator[Told]:
         """Each tile as it is answered; when nobody listens any more, what is not answered ends."""
-        tasks = [asyncio.create_task(tell(view, fence, self._site.palette)) for fence in view.board.tiles]
+        tasks = [asyncio.create_task(self._tell(request, name, view, fence)) for fence in view.board.tiles]
         try:
             for each in asyncio.as_completed(tasks):
-                told = await each
-                self._note(request, name, told)
-                yield told
+                yield await each
         finally:
             for task in tasks:
                 task.cancel()
@@ -170,22 +173,31 @@ class _Boards:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    def _note(self, request: Request, name: str, told: Told) -> None:
-        """A row in the audit for what was asked of the warehouse; an answer from before asked nothing."""
-        if told.asked is None or told.answer is None or told.answer.is_cached:
-            return
-        result, question = told.answer.result, told.asked.question
+    async def _tell(self, request: Request, name: str, view: View, fence: Fence) -> Told:
+        """A tile, and a row in the audit for what was asked of the warehouse; an answer from before asked nothing.
+        What nobody has thought of fails this tile alone."""
+        began_s = time.time()
+        try:
+            told = await tell(view, fence, self._site.palette)
+        except Exception as error:
+            _log.error("a tile failed", dashboard=name, tile=fence.id, exc=error)
+            return Told({"id": fence.id, "state": "error", "sub": "", "html": saying.unforeseen()})
+        question = None if told.asked is None else told.asked.question
+        if question is None or (told.answer is not None and told.answer.is_cached):
+            return told
+        result = None if told.answer is None else told.answer.result
         self._site.recorder.query(
             current_user(request),
             client_of(request),
             question.sql,
-            began_at=datetime.fromtimestamp(result.ran_at_s, UTC),
-            ms=round(result.ran_ms),
-            outcome="done",
-            rows=len(result.rows),
+            began_at=datetime.fromtimestamp(began_s if result is None else result.ran_at_s, UTC),
+            ms=round((time.time() - began_s) * 1000 if result is None else result.ran_ms),
+            outcome="failed" if result is None else "done",
+            rows=None if result is None else len(result.rows),
             tables=None if question.tables is None else tuple(sorted(question.tables)),
-            about=f"dashboard {name}, {told.payload['id']}",
+            about=f"dashboard {name}, {fence.id}",
         )
+        return told
 
     async def tiles(self, request: Request) -> Response:
         """`GET /d/NAME/tiles`: the tiles for other choices, a line of JSON each; 304 where nothing is new."""
@@ -231,21 +243,58 @@ class _Boards:
             view = await self._view(request, board)
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts)
-        match request.path_params["what"]:
-            case "rows":
-                return await self._rows(request, view, fence)
-            case "details":
-                return await self._details(request, view, fence, _known(entry))
-            case "csv" | "parquet" | "json" | "arrow" as format_:
-                question = replace(view.asked(fence).question, max_rows=MAX_DOWNLOAD_ROWS)
-                return await whole(self._site.asked, question, format_, fence.id)
+        try:
+            match request.path_params["what"]:
+                case "rows":
+                    return await self._rows(request, view, fence)
+                case "details":
+                    return await self._details(request, view, fence, _known(entry))
+                case "csv" | "parquet" | "json" | "arrow" as format_:
+                    return await self._download(request, view, fence, _known(entry), format_)
+        except (Unaskable, UsageError) as error:
+            # It may hold the SQL, which is not for everybody.
+            why = [str(error)] if view.viewer.may_write else []
+            return self._site.message(request, 400, f"{fence.title} cannot be had", *why)
+        except CatchmentError as error:
+            status = 503 if isinstance(error, Retry) else 500
+            why = [str(error)] if view.viewer.may_write else []
+            return self._site.message(request, status, f"{fence.title} cannot be had at the moment", *why)
         return self._site.message(request, 404, "There is no such page")
 
+    async def _download(self, request: Request, view: View, fence: Fence, entry: Entry, format_: str) -> Response:
+        if fence.mistakes:
+            raise Unaskable(fence.mistakes)
+        if view.chosen.waiting:
+            raise UsageError(f"choose {' and '.join(each.label for each in view.chosen.waiting)} before")
+        asked = view.asked(fence)
+        about = f"dashboard {entry.name}, {fence.id}, {format_}"
+        question = replace(asked.question, max_rows=MAX_DOWNLOAD_ROWS)
+        began_at = datetime.now(UTC)
+        outcome: Outcome = "failed"
+        try:
+            answer = await whole(self._site.asked, question, format_, fence.id)
+            outcome = "done"
+            return answer
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            ms = round((datetime.now(UTC) - began_at).total_seconds() * 1000)
+            user, client = current_user(request), client_of(request)
+            self._site.recorder.query(
+                user, client, question.sql, began_at=began_at, ms=ms, outcome=outcome, about=about
+            )  # fmt: skip
+
     async def _rows(self, request: Request, view: View, fence: Fence) -> Response:
+        if fence.mistakes:
+            raise Unaskable(fence.mistakes)
         asked = view.asked(fence)
         result = (await view.answer(asked)).result
         shape = shape_of(view.board.path, fence, result.columns, None)
-        page = int(request.query_params.get("_page", "1") or 1)
+        if shape.mistakes:
+            raise Unaskable(tuple(shape.mistakes))
+        text = request.query_params.get("_page", "")
+        page = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1
         return HTMLResponse(tables.html(tables.page_of(view, fence, shape, result, self._site.palette, page)))
 
     async def _details(self, request: Request, view: View, fence: Fence, entry: Entry) -> Response:
@@ -296,10 +345,6 @@ def _known(entry: Entry | None) -> Entry:
 
 def _viewer(user: User) -> Viewer:
     return Viewer(user.email, user.may("analyst"))
-
-
-def _who(board: Board) -> str:
-    return f"Ask {board.owner}, who owns it." if board.owner else "Ask an admin."
 
 
 def foot(view: View) -> str:

@@ -24,7 +24,7 @@ from catchment.serve.tiles.view import Viewer, view_of
 from catchment.serve.versions import Moved, Versions, fingerprint
 from catchment.serve.web import filtering
 from catchment.serve.web.parts import parts_of
-from catchment.serve.web.site import Site
+from catchment.serve.web.site import Closed, Site
 from catchment.serve.web.templates import render
 from catchment.serve.web.words import ago
 from catchment.sql.complete import complete
@@ -89,11 +89,14 @@ class _Editing:
         self._versions = Versions(site.library.root)
 
     def _path(self, request: Request) -> tuple[str, Path]:
-        """The dashboard's name and file. Raises `UsageError` for what is no name."""
+        """The dashboard's name and file. Raises `UsageError` for what is no name, `Closed` for what is for others."""
         name = request.path_params["name"]
         path = self._site.library.path(name)
         if path is None:
             raise UsageError(f"{name!r} is no name of a dashboard")
+        entry = self._site.library.entry(name)
+        if entry is not None and not current_user(request).sees(entry.board.groups):
+            raise Closed(entry.board)
         return name, path
 
     async def _sent(self, request: Request, kind: type[T]) -> T:
@@ -215,7 +218,7 @@ class _Editing:
         if fence is None:
             return JSONResponse(nothing)
         start, sql = fence
-        board = self._site.library.board(name, sent.text)
+        board = await asyncio.to_thread(self._site.library.board, name, sent.text)
         try:
             tables = await self._site.catalogue.tables()
         except CatchmentError:
@@ -224,7 +227,9 @@ class _Editing:
             table.name: [Column(column.name, column.type) for column in table.columns] for table in tables.values()
         }
         catalogue |= {query: [] for query in board.queries}
-        found = complete(sql, sent.offset - start, catalogue, self._site.dialect, filters=board.filters)
+        found = await asyncio.to_thread(
+            complete, sql, sent.offset - start, catalogue, self._site.dialect, filters=board.filters
+        )
         suggestions = [
             {"label": each.label, "text": each.text, "kind": each.kind, "detail": each.detail}
             for each in found.suggestions

@@ -26,6 +26,7 @@ from catchment.serve.tiles.tables import number_text, value_text
 from catchment.serve.tiles.view import Viewer, view_of
 from catchment.serve.versions import fingerprint
 from catchment.serve.web.site import Site
+from catchment.serve.web.streaming import in_thread
 from catchment.serve.web.templates import render
 from catchment.sql.complete import complete
 from catchment.sql.scope import Column
@@ -177,7 +178,6 @@ class _Editor:
     async def _rows(self, request: Request, question: Question) -> AsyncIterator[bytes]:
         """The result as lines: columns, rows some at a time, and what is said of it. Whoever leaves ends the query."""
         user, handle, began_s = current_user(request), Handle(), time.perf_counter()
-        loop = asyncio.get_running_loop()
 
         def ask() -> Result:
             return read(self._site.asked.run(question, handle), question.max_rows)
@@ -186,7 +186,7 @@ class _Editor:
         result: Result | None = None
         error_text = ""
         try:
-            result = await loop.run_in_executor(None, ask)
+            result = await in_thread(ask)
             columns = [
                 {"name": column.name, "type": column.type, "right": column.kind == "number"}
                 for column in result.columns
@@ -246,7 +246,9 @@ class _Editor:
         catalogue = {
             table.name: [Column(column.name, column.type) for column in table.columns] for table in tables.values()
         }
-        found = complete(sent.sql, min(sent.offset, len(sent.sql)), catalogue, self._site.dialect)
+        found = await asyncio.to_thread(
+            complete, sent.sql, min(sent.offset, len(sent.sql)), catalogue, self._site.dialect
+        )
         suggestions = [
             {"label": each.label, "text": each.text, "kind": each.kind, "detail": each.detail}
             for each in found.suggestions

@@ -17,6 +17,7 @@ from catchment.serve.accounts.user import user_or_none
 from catchment.serve.asking import Asking
 from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
+from catchment.serve.dashboards.board import Board
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
@@ -33,6 +34,15 @@ PLACES = (
     ("catalogue", "/catalogue", "Catalogue"),
 )
 THEMES = {"light", "dark"}
+
+
+class Closed(Exception):
+    """A dashboard that is for other groups."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board.title)
+        self.title = f"{board.title} is for {' or '.join(board.groups)}"
+        self.whom = f"Ask {board.owner}, who owns it." if board.owner else "Ask an admin."
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from catchment.errors import CatchmentError, UsageError
 from catchment.rendering.formats import WRITERS, write_parquet
@@ -27,11 +30,20 @@ TYPES = {
     "parquet": "application/vnd.apache.parquet",
 }
 _PIECES = 8
+_PIECE_BYTES = 1 << 16
 _COPY_BYTES = 1 << 18
+_WAIT_S = 0.2
+T = TypeVar("T")
+_THREADS = ThreadPoolExecutor(64, "whole")  # most of them wait, for the warehouse or for a slow reader
 
 
 class _Gone(Exception):
     """Nobody takes it any more."""
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Its result. Whoever waits may be cancelled at once; the work is then the thread's alone."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
 
 class _Pipe:
@@ -39,114 +51,142 @@ class _Pipe:
 
     def __init__(self) -> None:
         self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_PIECES)
+        self._gathered = bytearray()
         self.is_closed = False
 
     def write(self, data: bytes, /) -> int:
+        """Gathered, so that an error of the first rows comes before the first piece does."""
+        self._gathered += data
+        if len(self._gathered) >= _PIECE_BYTES:
+            self._flush()
+        return len(data)
+
+    def _flush(self) -> None:
+        self._put(bytes(self._gathered))
+        self._gathered.clear()
+
+    def _put(self, piece: bytes | BaseException | None) -> None:
         while not self.is_closed:
             with suppress(queue.Full):
-                self._pieces.put(data, timeout=0.2)
-                return len(data)
+                self._pieces.put(piece, timeout=_WAIT_S)
+                return
         raise _Gone
 
     def end(self, error: BaseException | None) -> None:
-        with suppress(_Gone, queue.Full):
-            while not self.is_closed:
-                with suppress(queue.Full):
-                    self._pieces.put(error, timeout=0.2)
-                    return
+        """No more comes, or an error does."""
+        with suppress(_Gone):
+            if error is None:
+                self._flush()
+            self._put(error)
 
     def next(self) -> bytes | None:
         """The next piece; None at the end. Raises what the writer did."""
-        piece = self._pieces.get()
-        if isinstance(piece, BaseException):
-            raise piece
-        return piece
+        while not self.is_closed:
+            with suppress(queue.Empty):
+                piece = self._pieces.get(timeout=_WAIT_S)
+                if isinstance(piece, BaseException):
+                    raise piece
+                return piece
+        raise _Gone
+
+
+class _Download(Response):
+    """A body in pieces, which are fetched in a thread; `end` is called however it ends, begun or not."""
+
+    def __init__(self, take: Callable[[], bytes | None], end: Callable[[], None], format_: str, name: str) -> None:
+        super().__init__(headers={"Content-Disposition": f'attachment; filename="{_plain(name)}.{format_}"'})
+        del self.headers["content-length"]
+        self.headers["content-type"] = TYPES[format_]
+        self._take = take
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            sending = asyncio.create_task(self._send(send))
+            watching = asyncio.create_task(_gone(receive))
+            try:
+                await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
+            finally:
+                for task in (sending, watching):
+                    task.cancel()
+                await asyncio.gather(sending, watching, return_exceptions=True)
+        finally:
+            self._end()
+
+    async def _send(self, send: Send) -> None:
+        try:
+            while (piece := await in_thread(self._take)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except CatchmentError as error:
+            # Too late for a status: what is cut off in the middle must not look whole.
+            raise ConnectionResetError(str(error)) from error
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _plain(name: str) -> str:
+    """A name that a header can hold."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
 
 
 async def whole(asked: Asked, question: Question, format_: str, name: str) -> Response:
-    """The result in a format of `TYPES`, as a file of that name. Raises what the warehouse raises of the SQL."""
+    """The result in a format of `TYPES`, as a file of that name. Raises what the warehouse raises of the SQL.
+    Whoever is cancelled meanwhile ends the query."""
     if format_ not in TYPES:
         raise UsageError(f"there is no format {format_!r}", f"one of {', '.join(TYPES)}")
-    handle = Handle()
-    # One row more is asked for, to see whether there are more: here nobody looks.
-    stream = await run_in_threadpool(asked.run, replace(question, max_rows=question.max_rows - 1), handle)
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
-    if format_ == "parquet":
-        path = await run_in_threadpool(_parquet, stream)
-        return StreamingResponse(_file(path), headers=headers, media_type=TYPES[format_])
-    first, pieces = await _begun(stream, format_, handle)
-    return StreamingResponse(_with_first(first, pieces), headers=headers, media_type=TYPES[format_])
+    question = replace(question, max_rows=question.max_rows - 1)  # one more is asked for, to tell what is cut
+    handle, pipe = Handle(), _Pipe()
+
+    def end() -> None:
+        pipe.is_closed = True
+        handle.end()
+
+    try:
+        if format_ == "parquet":
+            file = await in_thread(lambda: _parquet(asked.run(question, handle)))
+            return _Download(lambda: file.read(_COPY_BYTES) or None, file.close, format_, name)
+        threading.Thread(
+            target=_write, args=(asked, question, handle, format_, pipe), name="download", daemon=True
+        ).start()
+        first = [await in_thread(pipe.next)]  # until it is there an error is still an answer of its own
+    except BaseException:
+        end()
+        raise
+
+    def take() -> bytes | None:
+        return first.pop() if first else pipe.next()
+
+    return _Download(take, end, format_, name)
 
 
-async def _begun(stream: ArrowStream, format_: str, handle: Handle) -> tuple[bytes | None, AsyncIterator[bytes]]:
-    """The first piece: until then an error is still an answer of its own."""
-    pipe = _Pipe()
-
-    def write() -> None:
-        error: BaseException | None = None
+def _write(asked: Asked, question: Question, handle: Handle, format_: str, pipe: _Pipe) -> None:
+    error: BaseException | None = None
+    try:
+        stream = asked.run(question, handle)
         try:
             WRITERS[format_](stream.ipc(), pipe)
-        except _Gone:
-            pass
-        except BaseException as raised:
-            error = raised
         finally:
             stream.close()
-        pipe.end(error)
-
-    threading.Thread(target=write, name="download", daemon=True).start()
-    try:
-        first = await run_in_threadpool(pipe.next)
-    except BaseException:
-        pipe.is_closed = True
-        handle.end()
-        raise
-    return first, _rest(pipe, handle, is_over=first is None)
+    except _Gone:
+        pass
+    except BaseException as raised:
+        error = raised
+    pipe.end(error)
 
 
-async def _rest(pipe: _Pipe, handle: Handle, *, is_over: bool) -> AsyncIterator[bytes]:
-    try:
-        while not is_over:
-            piece = await run_in_threadpool(pipe.next)
-            if piece is None:
-                return
-            yield piece
-    except CatchmentError as error:
-        # Too late for a status: what is cut off in the middle must not look whole.
-        raise ConnectionResetError(str(error)) from error
-    except asyncio.CancelledError:
-        handle.end()
-        raise
-    finally:
-        pipe.is_closed = True
-
-
-async def _with_first(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    async for piece in rest:
-        yield piece
-
-
-def _parquet(stream: ArrowStream) -> Path:
-    folder = tempfile.mkdtemp(prefix="catchment-download-")
-    path = Path(folder) / "result.parquet"
-    try:
-        write_parquet(stream.ipc(), path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
-        raise
-    finally:
-        stream.close()
-    return path
-
-
-def _file(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_COPY_BYTES):
-                yield piece
-    finally:
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
+def _parquet(stream: ArrowStream) -> BinaryIO:
+    """Written whole, for a Parquet file begins at its end; it is gone once it is closed."""
+    with tempfile.TemporaryDirectory(prefix="catchment-download-") as folder:
+        path = Path(folder) / "result.parquet"
+        try:
+            write_parquet(stream.ipc(), path)
+        finally:
+            stream.close()
+        return path.open("rb")
