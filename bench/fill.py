@@ -1,5 +1,4 @@
-"""`replay --fill` of 1M rows from archive and `_rescued`, beside the engine's own UPDATE … FROM the same files: on
-DuckDB and on PostgreSQL."""
+"""`replay --fill` of 1M rows on DuckDB and PostgreSQL, beside the engine's own UPDATE … FROM the same files."""
 
 from __future__ import annotations
 
