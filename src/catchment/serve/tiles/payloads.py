@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from catchment.serve.tiles.view import View
 
 Payload = dict[str, Any]
 CHARTS = {"line", "area", "bar", "scatter", "heat"}
+LONG_SQL_CHARACTERS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
     if fence.kind == "vega-lite":
         return Told(_of(fence, "error", html=saying.not_yet()))
     try:
-        asked = view.asked(fence)
+        # Long SQL is parsed aside: all other pages would wait for it.
+        asked = await asyncio.to_thread(view.asked, fence) if _is_long(view, fence) else view.asked(fence)
     except Unaskable as error:
         return _wrong(view, fence, error.mistakes)
     try:
@@ -64,6 +67,10 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
         return Told(_of(fence, "down", html=saying.down(error)), asked)
     except CatchmentError as error:
         return Told(_of(fence, "error", html=saying.failed(view, error)), asked)
+
+
+def _is_long(view: View, fence: Fence) -> bool:
+    return sum(len(each.sql.text) for each in (fence, *view.board.queries.values())) > LONG_SQL_CHARACTERS
 
 
 def _wrong(
