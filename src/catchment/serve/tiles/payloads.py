@@ -32,6 +32,7 @@ from catchment.sql.tables import tables_read
 
 Payload = dict[str, Any]
 CHARTS = {"line", "area", "bar", "scatter", "heat", "vega-lite"}
+LONG_SQL_CHARACTERS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
     if fence.kind == "vega-lite":
         return await _own_chart(view, fence)
     try:
-        asked = view.asked(fence)
+        # Long SQL is parsed aside: all other pages would wait for it.
+        asked = await asyncio.to_thread(view.asked, fence) if _is_long(view, fence) else view.asked(fence)
     except Unaskable as error:
         return _wrong(view, fence, error.mistakes)
     try:
@@ -67,6 +69,10 @@ async def tell(view: View, fence: Fence, palette: Palette) -> Told:
         return Told(_of(fence, "down", html=saying.down(error)), asked)
     except CatchmentError as error:
         return Told(_of(fence, "error", html=saying.failed(view, error)), asked)
+
+
+def _is_long(view: View, fence: Fence) -> bool:
+    return sum(len(each.sql.text) for each in (fence, *view.board.queries.values())) > LONG_SQL_CHARACTERS
 
 
 def _wrong(

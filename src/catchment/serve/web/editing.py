@@ -158,7 +158,7 @@ class _Editing:
             view = await view_of(
                 board, [], Viewer(user.email, user.may("analyst")), self._site.zone, self._site.asking
             )
-        lede, parts = parts_of(board, self._site.base)
+        lede, parts = await asyncio.to_thread(parts_of, board, self._site.base)
         page = render(
             "preview.html", title=board.title, lede=lede, parts=parts, filters=filtering.bar(view)
         )  # fmt: skip

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+import html
+from functools import cache, lru_cache
 from typing import cast
 
 from markdown_it import MarkdownIt
+
+MAX_CHARACTERS = 20_000
+"""Brackets and stars without an end cost the parser 40 µs each, and more prose than this is no dashboard."""
 
 
 @cache
@@ -16,8 +20,11 @@ def _markdown() -> MarkdownIt:
     )
 
 
+@lru_cache(maxsize=256)
 def html_of(text: str, base: str = "") -> str:
     """The HTML. Links to pages of ours, which begin with a slash, are below `base`."""
+    if len(text) > MAX_CHARACTERS:
+        return f"<pre>{html.escape(text)}</pre>\n"
     tokens = _markdown().parse(text)
     for token in tokens:
         for child in token.children or ():
