@@ -59,7 +59,8 @@ def of(site: Site) -> list[Route]:
         began = datetime.now(UTC)
         outcome: Outcome = "failed"
         try:
-            answer = await whole(site.asked, question, format_, "result")
+            with site.turns.of(user):
+                answer = await whole(site.asked, question, format_, "result")
             outcome = "done"
         except CatchmentError as error:
             status = 503 if isinstance(error, Retry) else 400 if isinstance(error, UsageError) else 500

@@ -39,6 +39,7 @@ from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.limits import BodyLimit
 from catchment.serve.web.site import Closed, Site
+from catchment.serve.web.turns import Turns
 from catchment.state import State
 from catchment.warehouses import Warehouse
 
@@ -86,6 +87,7 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         catalogue=Catalogue(asked.warehouse, library, parts.dialect),
         palette=Palette(colours.known(parts.state), remember),
         recorder=recorder,
+        turns=Turns(),
         dialect=parts.dialect,
     )
     try:

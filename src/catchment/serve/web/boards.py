@@ -272,7 +272,8 @@ class _Boards:
         began_at = datetime.now(UTC)
         outcome: Outcome = "failed"
         try:
-            answer = await whole(self._site.asked, question, format_, fence.id)
+            with self._site.turns.of(current_user(request)):
+                answer = await whole(self._site.asked, question, format_, fence.id)
             outcome = "done"
             return answer
         except asyncio.CancelledError:

@@ -186,7 +186,8 @@ class _Editor:
         result: Result | None = None
         error_text = ""
         try:
-            result = await in_thread(ask)
+            with self._site.turns.of(user):
+                result = await in_thread(ask)
             columns = [
                 {"name": column.name, "type": column.type, "right": column.kind == "number"}
                 for column in result.columns

@@ -23,6 +23,7 @@ from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
+from catchment.serve.web.turns import Turns
 from catchment.state import Transaction
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Site:
     catalogue: Catalogue
     palette: Palette
     recorder: Recorder
+    turns: Turns
     dialect: str
 
     @property
