@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -77,6 +78,19 @@ def read(stream: ArrowStream, max_rows: int) -> Result:
     ran_ms = (time.perf_counter() - began_s) * 1000
     size = len(rows) * len(columns) + characters // _CHARACTERS_A_VALUE + _SIZE_OF_NONE
     return Result(columns, tuple(rows[:max_rows]), is_cut, ran_ms, asked_at_s, size)
+
+
+def columns_of(stream: Any) -> tuple[Column, ...]:
+    """The columns of nanoarrow's stream."""
+    return tuple(_column(field) for field in stream.schema.fields)
+
+
+def rows_of(stream: Any) -> Iterator[tuple[Any, ...]]:
+    """All rows of nanoarrow's stream, as they come."""
+    columns = columns_of(stream)
+    for chunk in stream.iter_chunks():
+        by_column = [_values(chunk.child(at), column) for at, column in enumerate(columns)]
+        yield from zip(*by_column, strict=True)
 
 
 def _column(field: Any) -> Column:
