@@ -6,7 +6,7 @@ DEMO_ARGS ?= company
 ONLY ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup dev demo test lint bench soak docs lock clean
+.PHONY: setup dev demo test lint bench soak docs screenshots lock clean
 
 setup: $(VENV)/.core
 
@@ -59,6 +59,9 @@ bench: dev
 
 docs: dev
 	$(BIN)/python docs/generate.py
+
+screenshots: dev
+	$(BIN)/python -m tests.serve.browser.screenshots
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -155,6 +155,7 @@ def scatter_spec(points: Sequence[Point], write_x: Callable[[float], str], write
         right=8,
         data=[
             {
+                "name": "points",
                 "values": [{"x": point.x, "y": point.y, "c": f"@{point.color}", "n": point.label} for point in points],
             }
         ],

@@ -20,6 +20,9 @@ from catchment.serve.web.templates import render
 BAR_PX = 88
 MAX_CELL_CHARACTERS = 500
 
+SHORT = 24
+"""Characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -136,7 +139,8 @@ class _Writing:
             texts = {each.name: row[index] for index, each in enumerate(self._result.columns)}
             href = self._links[at].address(texts) or ""
             href = f"{self._view.base}{href}" if href.startswith("/") else href
-        return Cell(text, right, href)
+        # What is short stays in one line; a comment may take several.
+        return Cell(text, right or ("nowrap" if len(text) <= SHORT else ""), href)
 
     def _text(self, value: Any, column: Column) -> str:
         if column.kind == "number":

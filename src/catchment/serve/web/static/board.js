@@ -44,7 +44,7 @@ async function ask(search, { quiet = false } = {}) {
     const answer = await fetch(`${board}/tiles${search}`, { signal: mine.signal, headers });
     if (answer.status === 304) return true;
     if (answer.status === 401) { location.reload(); return false; }
-    if (!answer.ok) { announce((await answer.json()).error ?? answer.statusText); return false; }
+    if (!answer.ok) { idle(); announce((await answer.json()).error ?? answer.statusText); return false; }
     tag = answer.headers.get("ETag") ?? tag;
     for await (const line of lines(answer.body)) receive(JSON.parse(line));
     return true;
@@ -75,7 +75,13 @@ function go(address, { replace = false } = {}) {
 }
 addEventListener("popstate", () => ask(location.search));
 addEventListener("wanted", (event) => go(event.detail));
-addEventListener("cancelled", () => { asking?.abort(); for (const id of ids) tile(id)?.removeAttribute("aria-busy"); document.querySelectorAll(".slow").forEach((each) => each.remove()); });
+addEventListener("cancelled", () => { asking?.abort(); idle(); });
+
+/* Tiles show what they showed before, and wait for nothing. */
+function idle() {
+  for (const id of ids) { tile(id)?.removeAttribute("aria-busy"); tile(id)?.classList.remove("dim", "waiting"); }
+  document.querySelectorAll(".slow").forEach((each) => each.remove());
+}
 
 const filters = document.querySelector(".filters");
 filters?.addEventListener("click", (event) => {
@@ -89,6 +95,7 @@ filters?.addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target, url = new URL(location.href), name = form.dataset.name;
   url.searchParams.delete(name);
+  url.searchParams.delete(`${name}.grain`); // other days may not have it
   const value = [...new FormData(form).values()].join(form.dataset.join ?? "");
   if (value && value !== form.dataset.join) url.searchParams.append(name, value);
   form.closest("details").open = false;

@@ -71,9 +71,9 @@ function inColours(value) {
     if (typeof part === "string") return part.replace(/@([a-z]+\d?)\b/g, (_, token) => colour(token));
     if (Array.isArray(part)) { for (let i = 0; i < part.length; i++) part[i] = walk(part[i]); return part; }
     if (part && typeof part === "object") {
-      for (const key in part) if (!(key === "data" && Array.isArray(part[key]))) part[key] = walk(part[key]);
-      // Names in the data may look like tokens; only what was made as one is.
-      if (Array.isArray(part.data)) for (const set of part.data) if (set.name === "points") walk(set.values);
+      // Texts of the data may look like tokens: they stand in data, domains and an axis' values, and stay as they are.
+      for (const key in part) if (!((key === "data" && Array.isArray(part[key])) || key === "domain" || key === "values")) part[key] = walk(part[key]);
+      if (Array.isArray(part.data)) for (const set of part.data) if (set.name === "points") for (const point of set.values) point.c = walk(point.c);
     }
     return part;
   };

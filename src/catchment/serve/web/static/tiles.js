@@ -46,10 +46,10 @@ function fill(element, html) {
 
 function chart(element, it) {
   const body = element.querySelector(".body");
-  let plot = body.querySelector(".plot");
+  let plot = body.querySelector('.plot[role="img"]'); // rows in a chart's place have its height too
   if (!plot || !plot.firstElementChild) {
     fill(element, '<div class="key" hidden></div><div class="plot" tabindex="0" role="img"><div></div></div>');
-    plot = body.querySelector(".plot");
+    plot = body.querySelector('.plot[role="img"]');
   }
   body.classList.toggle("keyed", Boolean(it.key));
   const key = body.querySelector(".key");
