@@ -55,7 +55,7 @@ function place(html) {
   for (const tile of preview.querySelectorAll(".tile")) {
     const old = before.get(tile.id);
     if (old && payload(tile.id.slice(5))) tile.querySelector(".body").replaceWith(old);
-    tile.onclick = () => code.goTo(Number(tile.dataset.start));
+    tile.onclick = () => { code.goTo(Number(tile.dataset.start)); select(); };
   }
 }
 
