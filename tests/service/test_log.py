@@ -299,15 +299,15 @@ def test_a_disabled_line_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_libraries_are_heard_from_warnings_up_and_named(lines: Lines) -> None:
-    logging.getLogger("pika.connection").info("chatter")
-    logging.getLogger("pika.connection").warning("lost %s", "it")
-    wrong = logging.makeLogRecord({"name": "pika.connection", "msg": "wrong arguments %d", "args": ("x",)})
+    logging.getLogger("urllib3.connection").info("chatter")
+    logging.getLogger("urllib3.connection").warning("lost %s", "it")
+    wrong = logging.makeLogRecord({"name": "urllib3.connection", "msg": "wrong arguments %d", "args": ("x",)})
     for handler in logging.getLogger().handlers:
         if isinstance(handler, log._Handler):  # pytest's own would fail the test
             handler.handle(wrong)
     assert [(line["service"], line["event"]) for line in lines.json()] == [
-        ("load (pika.connection)", "lost it"),
-        ("load (pika.connection)", "wrong arguments %d"),
+        ("load (urllib3.connection)", "lost it"),
+        ("load (urllib3.connection)", "wrong arguments %d"),
     ]
 
 

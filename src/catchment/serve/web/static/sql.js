@@ -48,7 +48,7 @@ function drawTabs() {
 const add = document.createElement("button");
 Object.assign(add, { type: "button", className: "button quiet small square", textContent: "+" });
 add.setAttribute("aria-label", "New tab");
-add.onclick = () => { tabs.push({ id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), title: `Untitled ${tabs.length + 1}`, sql: "" }); choose(tabs.length - 1); keepSoon(); };
+add.onclick = () => { tabs.push({ id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), title: `Untitled ${tabs.length + 1}`, sql: "" }); choose(tabs.length - 1); keepAll(); };
 
 function choose(at) {
   current = at;
@@ -71,6 +71,7 @@ function drop(at) {
   if (!tabs.length) add.onclick();
   else choose(Math.min(current, tabs.length - 1));
 }
+const keepAll = () => Promise.all(tabs.map((tab, place) => post("keep", { tab, place })));
 let keeping;
 function keepSoon() {
   clearTimeout(keeping);
@@ -226,7 +227,7 @@ document.querySelector(".side input").addEventListener("input", (event) => {
 function open(title, sql) {
   tabs.push({ id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), title, sql });
   choose(tabs.length - 1);
-  keepSoon();
+  keepAll();
 }
 
 choose(Number(document.body.dataset.tab || 0));
