@@ -267,7 +267,7 @@ def test_publishing_outlives_a_broker_that_is_away_for_a_while(cluster: MockClus
 
 def test_a_broker_that_stays_away_is_told_to_publisher_and_consumer(cluster: MockCluster, open_queue: Open) -> None:
     with mocking() as own:
-        config = own.config(publish_timeout_s=1.0)
+        config = own.config(publish_timeout_s=5.0)
         queue = open_queue(config)
         queue.publish([b"before"])
         assert drain(queue, 1)
