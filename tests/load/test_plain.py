@@ -79,7 +79,7 @@ def test_many_are_stamped_as_each_alone(some: list[Message]) -> None:
 
 def test_the_senders_time_bounds_the_search_for_an_id_made_of_the_message() -> None:
     """But not for one that its producer may have sent before in another message."""
-    sent_at = T0 - timedelta(minutes=30)
+    sent_at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
     bodies = [b'{"table":"a.b","data":{}}', b'{"table":"a.b","id":"own","data":{}}']
     for some in (bodies, [body + b"\n" for body in bodies]):  # many at a time, and with care
         of_message, own = stamped([Message(body, "q/1", sent_at=sent_at) for body in some], "queue", DEFAULT_WINDOW)
@@ -158,6 +158,7 @@ def test_a_message_cannot_reach_into_the_next() -> None:
 def test_what_has_neither_id_nor_identity_is_counted_and_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("catchment.load.plain._warned", threading.Event())
+    monkeypatch.setattr("catchment.metrics._tables", set())  # a process of many tables counts further ones together
     monkeypatch.setattr("catchment.log.Log.warning", lambda log, event, **more: said.append(event))
     body = b'{"table":"plain.nameless","data":{}}'
     messages = [
