@@ -279,17 +279,22 @@ def test_the_module_is_the_command() -> None:
 def test_a_thread_that_cannot_be_waited_for_does_not_abort_the_end() -> None:
     """It is inside DuckDB when the interpreter would be taken down around it, which ends with a signal."""
     code = """
-import atexit, contextlib, threading, time, duckdb
+import atexit, contextlib, threading, duckdb
 from catchment.cli.exits import leave
+running = threading.Semaphore(0)
 def work():
     connection = duckdb.connect()
+    query = "SELECT count(*) FROM range(2_000_000) t(n) WHERE n % 7 = 3"
+    connection.execute(query).fetchall()
+    running.release()
     while True:
         with contextlib.suppress(BaseException):
-            connection.execute("SELECT count(*) FROM range(2_000_000) t(n) WHERE n % 7 = 3").fetchall()
+            connection.execute(query).fetchall()
 for _ in range(4):
     threading.Thread(target=work, daemon=True).start()
 atexit.register(print, "told")
-time.sleep(0.5)
+for _ in range(4):
+    running.acquire()
 leave(3)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

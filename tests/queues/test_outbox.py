@@ -19,7 +19,7 @@ from catchment.errors import Malformed, QueueFull, Retry, StorageError
 from catchment.queues import Queue
 from catchment.queues.outbox import Outbox
 from catchment.queues.outbox_config import OutboxConfig
-from catchment.queues.outbox_lanes import waiting
+from catchment.queues.outbox_lanes import Lane, adopt, waiting
 from catchment.queues.sqlite import Config, SqliteQueue
 from catchment.testing.queues import MANY_BYTES, Factory, QueueConformance
 
@@ -251,13 +251,22 @@ def test_what_a_killed_publisher_left_is_drained_by_another_before_its_own(tmp_p
 def test_a_process_adopts_what_another_leaves_while_it_runs(
     box: Outbox, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks: list[Path] = []
+
+    def looking(folder: Path, max_bytes: int) -> list[Lane]:
+        found = adopt(folder, max_bytes)
+        looks.append(folder)
+        return found
+
     monkeypatch.setattr("catchment.queues.outbox._ADOPT_EVERY_S", 0.1)
+    monkeypatch.setattr("catchment.queues.outbox.adopt", looking)
     box.start()
     other = Line(tmp_path)
     other.error = Retry("down")
     leaving = Outbox(other, tmp_path / "outbox", QUICK)
     leaving.publish([b"left"])
-    time.sleep(0.5)
+    before = len(looks)
+    until(lambda: len(looks) > before + 2)
     assert received(line) == [], "a lane of a process that lives is its own"
     leaving.close()
     until(lambda: waiting(tmp_path / "outbox").messages == 0)

@@ -210,6 +210,11 @@ def test_while_the_broker_is_away_everyone_is_told_and_goes_on_afterwards(
     until(lambda: _has_received(queue, b"1"), "the message to come again")
 
 
+def link_of(part: Any) -> Any:
+    """The connection of a queue's publisher or consumer."""
+    return part._link
+
+
 def _has_received(queue: RabbitMQQueue, body: bytes) -> bool:
     with contextlib.suppress(Retry):
         delivery = queue.receive(1, 0.2)
@@ -221,7 +226,10 @@ def test_heartbeats_go_on_while_a_round_is_held(open_queue: Open) -> None:
     publisher, consumer = open_queue(), open_queue(heartbeat_s=1)
     publisher.publish([b"1"])
     held = receive_one(consumer)
-    time.sleep(4)
+    checker = link_of(consumer._consumer)._connection._heartbeat_checker
+    began = checker._heartbeat_frames_sent
+    # The broker gives up one that it has not heard of for two heartbeats.
+    until(lambda: checker._heartbeat_frames_sent >= began + 4, "four heartbeats to be sent")
     assert consumer.keep([held]) == [held]
     consumer.ack([held])
     assert publisher.stats().messages == 0
@@ -264,7 +272,9 @@ def test_a_connection_blocked_for_long_is_given_up_and_what_it_had_is_sent_again
     rabbit_server.fill_disk()
     publishing = threading.Thread(target=publisher.publish, args=([b"while"],))
     publishing.start()
-    time.sleep(1.5)
+    link = link_of(publisher._publisher)
+    blocked = link._connection
+    until(lambda: link._connection is not blocked, "the blocked connection to be given up")
     assert publishing.is_alive()
     rabbit_server.empty_disk()
     publishing.join(PATIENCE_S)

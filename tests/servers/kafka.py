@@ -206,7 +206,6 @@ class Broker:
                 time.sleep(0.05)
             # As long as ZooKeeper remembers the one that was killed, another is refused.
             assert time.monotonic() < give_up_s, said.read_text()[-2_000:]
-            time.sleep(0.5)
 
     def kill(self) -> None:
         """kill -9."""
