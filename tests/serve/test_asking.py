@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-import duckdb
 import pytest
 
 from catchment.errors import UsageError, WarehouseDown
 from catchment.serve.asking import Asking, Handle, Question
 from catchment.warehouses import ArrowStream
-
-
-class Stream:
-    """What DuckDB answers."""
-
-    def __init__(self, sql: str) -> None:
-        self._connection = duckdb.connect()
-        self._relation = self._connection.sql(sql)
-        self.is_closed = False
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._relation.__arrow_c_stream__(requested_schema)
-
-    def ipc(self) -> Iterator[bytes]:
-        raise NotImplementedError  # nobody asks for it here
-
-    def close(self) -> None:
-        self.is_closed = True
+from tests.serve.streams import Stream
 
 
 class Asked:

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import duckdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catchment.errors import UsageError
 from catchment.serve.results import Result, read
-
-
-class Stream:
-    """A relation of DuckDB as a warehouse's answer."""
-
-    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
-        self._relation = relation
-        self.is_closed = False
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._relation.__arrow_c_stream__(requested_schema)
-
-    def ipc(self) -> Iterator[bytes]:
-        raise NotImplementedError  # nobody asks for it here
-
-    def close(self) -> None:
-        self.is_closed = True
+from tests.serve.streams import Stream
 
 
 def asked(sql: str, max_rows: int = 100) -> Result:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return read(Stream(connection.sql(sql)), max_rows)
+    return read(Stream(sql), max_rows)
 
 
 def test_values_of_every_kind() -> None:
@@ -72,7 +55,7 @@ def test_decimals_keep_sign_and_digits(values: list[Decimal | None]) -> None:
             connection.execute(
                 "INSERT INTO t VALUES (?, ?::DECIMAL(38, 9))", [at, None if value is None else str(value)]
             )
-        found = read(Stream(connection.sql("SELECT d FROM t ORDER BY nth")), 100)
+        found = read(Stream("SELECT d FROM t ORDER BY nth", connection), 100)
     assert [row[0] for row in found.rows] == values
 
 
@@ -84,7 +67,16 @@ def test_no_more_rows_than_wanted_and_it_says_so() -> None:
 
 
 def test_the_stream_is_closed() -> None:
-    with duckdb.connect() as connection:
-        stream = Stream(connection.sql("SELECT 1"))
-        read(stream, 10)
+    stream = Stream("SELECT 1")
+    read(stream, 10)
+    assert stream.is_closed
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'abc'::VARCHAR WHERE 'abc'::BOOL", "SELECT if(i > 40_000, 'a', '1')::INT FROM range(50_000) t(i)"]
+)
+def test_what_fails_while_it_runs_says_why(sql: str) -> None:
+    stream = Stream(sql)
+    with pytest.raises(UsageError, match="Could not convert string"):
+        read(stream, 100_000)
     assert stream.is_closed

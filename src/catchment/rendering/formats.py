@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import nanoarrow
-from nanoarrow._utils import NanoarrowException
 from nanoarrow.ipc import InputStream
 
 from catchment.errors import StorageError, UsageError
 from catchment.rendering import Out
-from catchment.warehouses.ipc import IpcFile
+from catchment.warehouses.ipc import opened
 
 Pieces = Iterator[bytes]
 """An Arrow IPC stream."""
@@ -52,7 +51,7 @@ def write_parquet(pieces: Pieces, path: Path) -> None:
     """A Parquet file, compressed with zstd. Raises `UsageError` for a type that Parquet does not have."""
     import duckdb
 
-    with _broken_explained(pieces) as file, local_duckdb() as local:
+    with opened(pieces) as file, local_duckdb() as local:
         try:
             local.from_arrow(file.capsule()).write_parquet(str(path), compression="zstd")
         except duckdb.IOException as error:
@@ -74,25 +73,13 @@ def local_duckdb() -> Iterator[Any]:
 
 
 @contextmanager
-def _broken_explained(pieces: Pieces) -> Iterator[IpcFile]:
-    """The stream as a file; where it breaks, its own error is raised, and not nanoarrow's that it broke."""
-    file = IpcFile(pieces)
-    try:
-        yield file
-    except NanoarrowException:
-        if file.error is None:
-            raise
-        raise file.error from None
-
-
-@contextmanager
 def _texts(pieces: Pieces, expression: Callable[[Any], str]) -> Iterator[tuple[list[str], Iterator[bytes]]]:
     """The columns' names, unique, and for each batch the texts of its rows by `expression`, end to end.
 
     Arrow keeps the texts of a column end to end in one buffer, so that no row is met in Python.
     """
     with (
-        _broken_explained(pieces) as file,
+        opened(pieces) as file,
         nanoarrow.c_array_stream(InputStream.from_readable(file)) as batches,
         local_duckdb() as local,
     ):

@@ -11,8 +11,10 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import nanoarrow
+from nanoarrow.ipc import InputStream
 
 from catchment.warehouses import ArrowStream
+from catchment.warehouses.ipc import opened
 
 Kind = Literal["time", "date", "number", "text", "bool", "json", "other"]
 
@@ -60,19 +62,20 @@ def read(stream: ArrowStream, max_rows: int) -> Result:
     """Read a result, `max_rows` of it at most; the stream is closed. Raises what the query raises."""
     began_s = time.perf_counter()
     asked_at_s = time.time()
+    rows: list[tuple[Any, ...]] = []
+    characters = 0
+    is_cut = False
     try:
-        arrow = nanoarrow.ArrayStream(stream)
-        columns = tuple(_column(field) for field in arrow.schema.fields)
-        rows: list[tuple[Any, ...]] = []
-        characters = 0
-        is_cut = False
-        for chunk in arrow.iter_chunks():
-            by_column = [_values(chunk.child(at), column) for at, column in enumerate(columns)]
-            rows.extend(zip(*by_column, strict=True))
-            characters += sum(len(value) for values in by_column for value in values if isinstance(value, str))
-            is_cut = len(rows) > max_rows or characters > MAX_CHARACTERS
-            if is_cut:
-                break
+        with opened(stream.ipc()) as file:
+            arrow = nanoarrow.ArrayStream(InputStream.from_readable(file))
+            columns = columns_of(arrow)
+            for chunk in arrow.iter_chunks():
+                by_column = [_values(chunk.child(at), column) for at, column in enumerate(columns)]
+                rows.extend(zip(*by_column, strict=True))
+                characters += sum(len(value) for values in by_column for value in values if isinstance(value, str))
+                is_cut = len(rows) > max_rows or characters > MAX_CHARACTERS
+                if is_cut:
+                    break
     finally:
         stream.close()
     ran_ms = (time.perf_counter() - began_s) * 1000

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from nanoarrow._utils import NanoarrowException
 from nanoarrow.ipc import InputStream
 
 JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
@@ -48,6 +50,18 @@ class IpcFile:
     def capsule(self) -> object:
         """Arrow's PyCapsule of the stream, to be read once."""
         return InputStream.from_readable(self).__arrow_c_stream__()
+
+
+@contextmanager
+def opened(pieces: Iterator[bytes]) -> Iterator[IpcFile]:
+    """An IPC stream as a file; where it breaks, its own error is raised, and not nanoarrow's that it broke."""
+    file = IpcFile(pieces)
+    try:
+        yield file
+    except NanoarrowException:
+        if file.error is None:
+            raise
+        raise file.error from None
 
 
 class IpcBuffer:
