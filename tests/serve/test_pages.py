@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from urllib.parse import quote
@@ -174,6 +175,86 @@ def test_an_address_that_chooses_what_is_not_there_says_what_there_is(world: Wor
         assert says in answer.body.decode()
         assert person.get(f"/d/orders/tiles?{query}").status == 400
         assert person.get(f"/d/orders/tiles/rows/csv?{query}").status == 400
+
+
+COMPLETED = """\
+---
+title: Odd 🎉
+filters:
+  period: {type: period, default: last 30 days}
+---
+```sql query mine
+select data_kind as sort, count(*) as many from web.event where _received_at in $period group by 1
+```
+```sql bar x=sort
+select sort, many from mine
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "wanted"),
+    [
+        ("filters:", "own¦\nfilters:", "owner: "),
+        ("```sql bar", "```sql ar¦", "area"),
+        ("x=sort", "x=¦", "many"),
+        ("x=sort", "x=sort cl¦", "click="),
+        ("x=sort", "click=¦", "period"),
+        ("in $period", "in $period.¦", "period.start"),
+        ("from mine", "from mi¦", "mine"),
+        ("from mine", "from web.¦", "event"),
+        ("select sort, many", "select so¦", "sort"),
+        ("select sort, many from mine", "select m.ma¦ from mine m", "many"),
+        ("group by 1", "order by _rec¦", "_received_at"),
+    ],
+)
+def test_what_may_stand_at_the_cursor_of_a_dashboards_text(world: World, before: str, at: str, wanted: str) -> None:
+    assert before in COMPLETED
+    text = COMPLETED.replace(before, at, 1)
+    offset = text.index("¦")
+    text = text.replace("¦", "")
+    answer = world.person("analyst").ask("POST", "/edit/odd/complete", body={"text": text, "offset": offset}).json
+    chosen = next(each for each in answer["suggestions"] if each["label"] == wanted)
+    assert answer["end"] >= offset
+    written = text[answer["start"] : offset]
+    assert chosen["text"].startswith(written)
+    assert " " not in written
+
+
+def test_queries_that_need_each_other_are_said_where_they_are_read(world: World) -> None:
+    fences = ("query a", "from b"), ("query b", "from a"), ("table t", "from a")
+    text = "".join(f"```sql {info}\n{sql}\n```\n" for info, sql in fences)
+    world.board("ring", f"---\ntitle: Ring\n---\n{text}")
+    said = payloads(world.person("analyst").get("/d/ring"))["t"]
+    assert said["state"] == "error"
+    assert "queries a and b each need the other first" in said["html"]
+
+
+FAILS = "select if(i > 9_000, 'abc', '1')::int as n from range(9_500) t(i)"
+WHY = "Could not convert string 'abc' to INT32"
+
+
+def test_sql_that_fails_while_it_runs_says_why_wherever_it_is_asked(world: World) -> None:
+    analyst, text = world.person("analyst"), f"---\ntitle: Fails\n---\n```sql table t\n{FAILS}\n```\n"
+    world.board("fails", text)
+    page = payloads(analyst.get("/d/fails"))["t"]
+    assert page["state"] == "error"
+    assert WHY in html.unescape(page["html"])
+    told = lines(analyst.ask("POST", "/edit/fails/preview", body={"text": text}))
+    assert WHY in told[1]["mistakes"][0]["text"]
+    assert WHY in lines(analyst.ask("POST", "/sql/run", body={"sql": FAILS}))[-1]["error"]
+    refused = analyst.get("/d/fails/tiles/t/csv")
+    assert refused.status == 400
+    assert WHY in html.unescape(refused.body.decode())
+
+
+def test_who_writes_a_dashboard_hears_that_a_query_hides_a_table(world: World) -> None:
+    text = "---\ntitle: Odd\n---\n```sql query event\nselect 1 as one\n```\n```sql table t\nfrom event\n```\n"
+    told = lines(world.person("analyst").ask("POST", "/edit/odd/preview", body={"text": text}))
+    assert [each["text"] for each in told[0]["mistakes"]] == [
+        "query event is named like the table web.event: give it another name"
+    ]
+    assert [each["tile"]["state"] for each in told[1:]] == ["ok"]
 
 
 def test_none_null_and_nothing_said_are_three_choices(world: World) -> None:

@@ -13,6 +13,7 @@ from catchment.errors import CatchmentError
 from catchment.record import OWN_SCHEMA
 from catchment.serve.library import Library
 from catchment.serve.results import Result, read
+from catchment.sql.scope import Column
 from catchment.sql.tables import tables_read
 from catchment.warehouses import Warehouse
 from catchment.warehouses.quoting import name as quoted
@@ -38,14 +39,6 @@ _CHANGES = """
 SELECT changed_at, kind, field, column_name, type_before, type_after FROM catchment.schema_change
 WHERE table_name = $1 ORDER BY changed_at DESC LIMIT 12
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table, with its type as the warehouse calls it."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +107,13 @@ class Catalogue:
                 self._known = await asyncio.to_thread(self._read)
                 self._known_at_s = time.monotonic()
         return self._known
+
+    async def for_sql(self) -> dict[str, tuple[Column, ...]]:
+        """All tables and their columns, as what writes SQL names them; none while the warehouse is down."""
+        try:
+            return {name: table.columns for name, table in (await self.tables()).items()}
+        except CatchmentError:
+            return {}
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> Result:
         """Of SQL of our own."""

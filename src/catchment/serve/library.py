@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catchment.serve.dashboards.board import Board
+from catchment.serve.dashboards.files import FOLDER, MAX_BYTES, SUFFIX, dashboard_files
 from catchment.serve.dashboards.read import read_board
 
-FOLDER = "dashboards"
-SUFFIX = ".md"
-MAX_BYTES = 1_000_000
 _PART = re.compile(r"[^\x00-\x1f\x7f\\]{1,200}")
 
 
@@ -47,14 +44,13 @@ class Library:
 
     def names(self) -> list[str]:
         """Of all there are, in order; hidden files are none."""
-        return sorted(self._names())
+        files = (path.relative_to(self.folder) for path in dashboard_files(self._root))
+        return sorted(path.as_posix().removesuffix(SUFFIX) for path in files)
 
-    def _names(self) -> Iterator[str]:
-        for folder, folders, files in os.walk(self.folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for file in files:
-                if file.endswith(SUFFIX) and not file.startswith("."):
-                    yield (Path(folder) / file).relative_to(self.folder).with_suffix("").as_posix()
+    @staticmethod
+    def file(name: str) -> str:
+        """What the file of a name is called, as from the project's folder."""
+        return f"{FOLDER}/{name}{SUFFIX}"
 
     def entry(self, name: str) -> Entry | None:
         """The dashboard of that name as its file is now; None where there is none."""
@@ -77,7 +73,7 @@ class Library:
 
     def board(self, name: str, text: str) -> Board:
         """A text as the dashboard of that name, such as a draft."""
-        return read_board(f"{FOLDER}/{name}{SUFFIX}", text, self._dialect)
+        return read_board(self.file(name), text, self._dialect)
 
     def path(self, name: str) -> Path | None:
         """Where the file of a name lies; None for what is no name, such as one that leads out of the folder."""

@@ -13,7 +13,7 @@ from catchment.sql.lexer import Token, tokens
 from catchment.sql.scope import Catalogue, Column, Sight, plain, sight
 from catchment.sql.statements import statement_at, statements
 
-Kind = Literal["column", "table", "schema", "alias", "function", "keyword", "filter"]
+Kind = Literal["column", "table", "schema", "alias", "function", "keyword"]
 
 KEYWORDS = (
     "select", "from", "where", "group by", "order by", "having", "limit", "offset", "join", "left join",
@@ -90,20 +90,14 @@ def complete(
     catalogue: Catalogue,
     dialect: str = "duckdb",
     *,
-    filters: Iterable[str] = (),
     limit: int = 50,
 ) -> Completion:
-    """What may stand at an offset of a text of one or more statements. Nothing in texts and comments."""
+    """What may stand at an offset of a text of one or more statements. Nothing in texts, comments and parameters."""
     found = [token for token in tokens(sql, dialect) if token.start < offset]
     last = found[-1] if found else None
     nothing = Completion(offset, offset, ())
     if last is not None and _is_closed_to(last, offset):
         return nothing
-    dollar = _dollar(found, offset, sql)
-    if dollar is not None:
-        start, end = dollar
-        names = [_Candidate(0, f"${name}", "filter") for name in filters]
-        return Completion(start, end, _ranked(names, sql[start:offset], limit))
     word = last if last is not None and last.kind == "word" and last.end >= offset else None
     start, end = (word.start, word.end) if word else (offset, offset)
     before = [token for token in found if not token.is_silent and token is not word]
@@ -128,7 +122,9 @@ def quoted(name: str) -> str:
 
 
 def _is_closed_to(last: Token, offset: int) -> bool:
-    """Whether the offset lies within a text or comment, closed or not, or within a name in quotes."""
+    """Whether the offset lies within a text or comment, closed or not, within a name in quotes, or in a `$name`."""
+    if last.kind == "parameter" or last.text == "$":
+        return offset <= last.end
     if last.kind == "comment" and last.text.startswith("--"):
         return offset <= last.end
     if last.kind in {"comment", "string", "dollar", "name"}:
@@ -144,16 +140,6 @@ def _is_whole(token: Token) -> bool:
         return len(token.text) >= 2 * len(tag) and token.text.endswith(tag)
     mark = '"' if token.kind == "name" else "'"
     return token.text.count(mark) % 2 == 0
-
-
-def _dollar(found: Sequence[Token], offset: int, sql: str) -> tuple[int, int] | None:
-    """Where a `$name` stands that is being written."""
-    last = found[-1] if found else None
-    if last is None:
-        return None
-    if last.kind == "parameter" and last.end >= offset:
-        return last.start, last.end
-    return (last.start, last.end) if last.text == "$" and sql[offset - 1 : offset] == "$" else None
 
 
 def _qualifier(before: Sequence[Token], start: int) -> list[str]:
@@ -267,7 +253,7 @@ def _ranked(candidates: Sequence[_Candidate], prefix: str, limit: int) -> tuple[
 
 def _text(candidate: _Candidate) -> str:
     match candidate.kind:
-        case "keyword" | "filter":
+        case "keyword":
             return candidate.label
         case "function":
             return f"{candidate.label}("

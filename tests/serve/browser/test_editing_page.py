@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator, Page, expect
 
 from tests.serve.browser.company import EVIL
@@ -56,6 +58,14 @@ def test_names_are_completed_within_a_fence(analyst: Visitor) -> None:
         expect(page.locator(".complete li").first).to_contain_text("page")
         page.keyboard.press("Enter")
         expect(text(page)).to_have_value(whole[:at] + " where page" + whole[at:])
+        change(page, "title: Plain", "title: Plain 🎉🎉")
+        line = '```sql table sums "Sums" '
+        at = text(page).input_value().replace("🎉", "xx").index(line) + len(line)  # a browser counts an emoji as two
+        text(page).evaluate("(area, at) => { area.focus(); area.setSelectionRange(at, at); }", at)
+        page.keyboard.type("pa")
+        expect(page.locator(".complete li").first).to_contain_text("page=")
+        page.keyboard.press("Enter")
+        expect(text(page)).to_have_value(re.compile(re.escape(f"\n{line}page=width=6\n")))
         with page.expect_navigation():
             page.get_by_role("button", name="Discard").click()
 

@@ -84,7 +84,8 @@ class Visitor:
             self.go(page, path)
             yield page
             if quiet:
-                assert self.found(page) == []
+                found = self.found(page)
+                assert not found, found
         finally:
             page.close()
 

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catchment.serve.dashboards.board import Fence
 from catchment.serve.dashboards.completing import Completion, complete
 from catchment.serve.dashboards.describe import EXAMPLE
+from catchment.serve.dashboards.read import read_board
 
 BOARD = """\
 ---
@@ -30,12 +32,16 @@ select day, channel, n from mine
 """
 
 
+def columns(fence: Fence) -> list[str]:
+    return ["day", "channel", "n"] if fence.id == "conversations" else []
+
+
 def at_mark(text: str) -> Completion:
     """The completion at `¦`."""
     before, _, after = text.partition("¦")
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
-    found = complete("a.md", before + after, line, column, {"conversations": ["day", "channel", "n"]})
+    found = complete(read_board("a.md", before + after), before + after, line, column, columns)
     written = before[len(before) - (found.end - found.start) :] if found.end > found.start else ""
     assert found.end == column
     assert "\n" not in written
@@ -75,13 +81,15 @@ def texts(old: str, new: str) -> list[str]:
             "period", "queue", "region", "period.start", "period.end", "period.grain", "user.email",
         ]),
         ("in $queue", "in $period.g¦", ["period.grain"]),
+        ("in $queue", "= '$qu¦'", []),
+        ("in $queue", "-- $qu¦", []),
     ],
 )  # fmt: skip
 def test_what_may_stand_there(old: str, new: str, expected: list[str]) -> None:
     assert texts(old, new) == expected
 
 
-def test_options_of_columns_are_those_of_the_last_result() -> None:
+def test_options_of_columns_are_those_of_the_result() -> None:
     board = BOARD.replace("area conversations", "table conversations").replace("stack=100%", "li¦")
     assert [each.text for each in at_mark(board).suggestions] == ["link.day=", "link.channel=", "link.n=", "click="]
 
@@ -114,5 +122,5 @@ def test_in_prose_and_json_nothing_is_suggested() -> None:
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 100))
 def test_anywhere_there_is_an_answer(line: int, column: int) -> None:
-    found = complete("a.md", EXAMPLE, line, column)
+    found = complete(read_board("a.md", EXAMPLE), EXAMPLE, line, column, columns)
     assert found.start <= found.end

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from catchment.serve.dashboards.board import Board
-from catchment.serve.dashboards.compose import Composed, compose, cycle_mistakes, table_mistakes
+from catchment.serve.dashboards.compose import Composed, compose, table_mistakes
 from catchment.serve.dashboards.table_words import tables_named
 from tests.serve.dashboards.boards import board, said
 
@@ -81,19 +81,19 @@ def test_what_is_wrong_with_a_query_is_known_to_whoever_reads_it() -> None:
 
 
 def test_queries_that_need_each_other() -> None:
-    found = made(
-        ("query a", "select * from b"),
-        ("query b", "select * from a"),
-        ("query c", "select * from c"),
-        ("table t", "from a"),
+    found = board(
+        "```sql query a\nselect * from b\n```\n```sql query b\nselect * from a\n```\n"
+        "```sql query c\nselect * from c\n```\n```sql query d\nwith d as (select 1) select * from d\n```\n"
+        "```sql table t\nfrom a\n```\n```sql table u\nfrom d\n```\n"
     )
-    mistakes = cycle_mistakes(found)
-    assert {name: str(mistake).partition(":")[2] for name, mistake in mistakes.items()} == {
-        "a": "12:14: queries a and b each need the other first",
-        "b": "15:14: queries a and b each need the other first",
-        "c": "18:14: query c needs itself first",
-    }
+    assert said(found) == [
+        "12:14: queries a and b each need the other first",
+        "15:14: queries a and b each need the other first",
+        "18:14: query c needs itself first",
+    ]
     assert composed(found, "t").queries == ("b", "a")
+    assert len(composed(found, "t").mistakes) == 2, "a tile that reads one says so, and is not asked"
+    assert composed(found, "u").mistakes == ()
 
 
 def test_a_query_named_like_a_table() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from catchment.serve.dashboards.check import board_mistakes
 from catchment.serve.dashboards.describe import EXAMPLE, period_rows, spliced_rows, wrong_lines
 from catchment.serve.dashboards.front import KEYS, NOT_YET
 from catchment.serve.dashboards.options import KINDS, OPTIONS
@@ -8,7 +7,7 @@ from catchment.serve.dashboards.read import read_board
 
 
 def test_the_references_example_has_no_mistake() -> None:
-    assert board_mistakes("dashboards/chat-queue.md", EXAMPLE) == []
+    assert read_board("dashboards/chat-queue.md", EXAMPLE).all_mistakes() == []
     found = read_board("dashboards/chat-queue.md", EXAMPLE)
     assert [fence.kind for fence in found.fences] == ["query", "number", "number", "area", "bar", "table", "vega-lite"]
 
@@ -28,7 +27,7 @@ def test_every_kind_and_option_is_read() -> None:
             if kind in option.kinds
         ]
         text = f"---\nfilters:\n  f: {{type: text}}\n---\n```sql {kind} an_id {' '.join(words)}\nselect 1\n```\n"
-        assert board_mistakes("a.md", text) == []
+        assert read_board("a.md", text).all_mistakes() == []
 
 
 def test_every_key_of_the_front_matter_is_read() -> None:
@@ -38,8 +37,10 @@ def test_every_key_of_the_front_matter_is_read() -> None:
     }  # fmt: skip
     assert values.keys() == KEYS.keys()
     front = "\n".join(f"{key}: {value}" for key, value in values.items())
-    assert board_mistakes("a.md", f"---\n{front}\n---\n") == []
-    assert len(board_mistakes("a.md", "---\n" + "\n".join(f"{key}: 1" for key in NOT_YET) + "\n---\n")) == len(NOT_YET)
+    assert read_board("a.md", f"---\n{front}\n---\n").all_mistakes() == []
+    assert len(
+        read_board("a.md", "---\n" + "\n".join(f"{key}: 1" for key in NOT_YET) + "\n---\n").all_mistakes()
+    ) == len(NOT_YET)
 
 
 def test_what_the_reference_shows() -> None:

@@ -6,22 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from catchment.serve.dashboards.board import Mistake
-from catchment.serve.dashboards.compose import cycle_mistakes
+from catchment.serve.dashboards.files import MAX_BYTES, dashboard_files
 from catchment.serve.dashboards.read import read_board
-
-FOLDER = "dashboards"
-SUFFIX = ".md"
-MAX_BYTES = 1_000_000
-
-
-def dashboard_files(root: Path) -> list[Path]:
-    """The project's dashboards: `dashboards/**/*.md`, hidden files and folders left out, in order."""
-    folder = root / FOLDER
-    return sorted(
-        path
-        for path in folder.rglob(f"*{SUFFIX}")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def check_dashboards(root: Path, dialect: str = "duckdb") -> list[Mistake]:
@@ -46,10 +32,4 @@ def _of_file(root: Path, path: Path, dialect: str) -> Iterator[Mistake]:
         column = error.start - (before.rfind(b"\n") + 1) + 1
         yield Mistake(name, before.count(b"\n") + 1, column, "is not UTF-8: save the file as UTF-8")
         return
-    yield from board_mistakes(name, text, dialect)
-
-
-def board_mistakes(name: str, text: str, dialect: str = "duckdb") -> list[Mistake]:
-    """Every mistake in one dashboard's text."""
-    board = read_board(name, text, dialect)
-    return sorted({*board.all_mistakes(), *cycle_mistakes(board).values()})
+    yield from read_board(name, text, dialect).all_mistakes()

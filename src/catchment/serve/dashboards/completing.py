@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from catchment.serve.dashboards.board import Board, Fence, Filter, Source
@@ -11,8 +11,8 @@ from catchment.serve.dashboards.describe import PERIODS
 from catchment.serve.dashboards.front import FILTER_KEYS, FILTER_TYPES, KEYS
 from catchment.serve.dashboards.layout import FenceLines, body_parts, front_lines
 from catchment.serve.dashboards.options import KINDS, OptionOf, options_of
-from catchment.serve.dashboards.read import read_board
 from catchment.serve.dashboards.sql_text import SESSION_NAMES
+from catchment.sql.lexer import tokens
 
 _DURATIONS = ("30s", "1m", "15m", "1h", "1d")
 _FORMATS = {
@@ -53,16 +53,17 @@ class Completion:
     queries: tuple[str, ...] = ()
 
 
-def complete(
-    path: str, text: str, line: int, column: int, columns: Mapping[str, Sequence[str]] = {}, dialect: str = "duckdb"
-) -> Completion:
-    """At a line and column, from 1; `columns` has those of the fences' last results, by the fences' ids."""
+ColumnsOf = Callable[[Fence], Sequence[str]]
+"""The columns of a fence's result, as far as they can be told."""
+
+
+def complete(board: Board, text: str, line: int, column: int, columns_of: ColumnsOf) -> Completion:
+    """At a line and column, from 1, of the text that the board was read from."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     if not 1 <= line <= len(lines):
         return Completion(column, column)
     before = lines[line - 1][: column - 1]
-    board = read_board(path, text, dialect)
     found = front_lines(lines)
     if found is not None and line < found.body:
         return (
@@ -72,7 +73,7 @@ def complete(
         if isinstance(part, FenceLines) and part.start <= line <= part.end:
             fence = next((each for each in board.fences if each.start == part.start), None)
             if line == part.start:
-                own = columns.get(fence.id, ()) if fence else ()
+                own = columns_of(fence) if fence else ()
                 return _first_line(board, part, before, column, own)
             if fence is not None and fence.kind != "vega-lite" and not (part.is_closed and line == part.end):
                 return _in_sql(board, fence.sql, before, line, column)
@@ -184,8 +185,9 @@ _PARAMETER = re.compile(r"\$(?P<name>[\w.]*)\Z")
 
 
 def _in_sql(board: Board, source: Source, before: str, line: int, column: int) -> Completion:
+    offset = _offset(source, line, column)
     typed = _PARAMETER.search(before)
-    if typed is not None:
+    if typed is not None and _begins_token(source.text, offset - len(typed[0]), board.dialect):
         names = [Suggestion(name, each.label) for name, each in board.filters.items()]
         for name, each in board.filters.items():
             if each.type == "period":
@@ -195,7 +197,6 @@ def _in_sql(board: Board, source: Source, before: str, line: int, column: int) -
     written = _written(before)
     own = next((fence.id for fence in board.fences if fence.sql is source and fence.kind == "query"), None)
     queries = tuple(name for name in board.queries if name != own)
-    offset = _offset(source, line, column)
     return Completion(column - len(written), column, sql=source, offset=offset, queries=queries)
 
 
@@ -210,9 +211,9 @@ def _offset(source: Source, line: int, column: int) -> int:
     return min(start + column - 1, len(source.text))
 
 
-def fence_at(board: Board, line: int) -> Fence | None:
-    """The fence that a line of the file belongs to."""
-    return next((fence for fence in board.fences if fence.start <= line <= fence.end), None)
+def _begins_token(sql: str, offset: int, dialect: str) -> bool:
+    """Whether what stands there is SQL, and not within a text or a comment."""
+    return any(token.start == offset for token in tokens(sql, dialect))
 
 
 # ---- words ---------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class Composed:
 
 
 def compose(board: Board, fence: Fence, tables_read: TablesRead | None = None) -> Composed:
-    """The fence's SQL behind the queries that it needs, which must not be in a cycle (`cycle_mistakes` says)."""
+    """The fence's SQL behind the queries that it needs. Of queries that need each other each stands there once."""
     needed = needed_queries(board, fence.sql.text, tables_read)
     mistakes = tuple(mistake for name in needed for mistake in board.queries[name].mistakes)
     writing = _Writing()
@@ -138,9 +138,9 @@ def _plural(what: str) -> str:
     return "queries" if what == "query" else f"{what}s"
 
 
-def cycle_mistakes(board: Board, tables_read: TablesRead | None = None) -> dict[str, Mistake]:
+def cycle_mistakes(board: Board) -> dict[str, Mistake]:
     """By its id, a mistake for each query that can't be made since it needs itself in the end."""
-    needs = {name: queries_read(board, fence.sql.text, tables_read) for name, fence in board.queries.items()}
+    needs = {name: queries_read(board, fence.sql.text) for name, fence in board.queries.items()}
     mistakes: dict[str, Mistake] = {}
     for ring in cycles(needs):
         for name in ring:

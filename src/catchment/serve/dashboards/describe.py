@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from catchment.serve.dashboards.check import board_mistakes
 from catchment.serve.dashboards.formats import parse_format, write
 from catchment.serve.dashboards.periods import parse_period
+from catchment.serve.dashboards.read import read_board
 from catchment.sql.choices import Between, Choice, Contains, Equal, Span
 from catchment.sql.splice import splice
 
@@ -154,4 +154,4 @@ def format_rows() -> Iterator[tuple[str, str, str]]:
 
 def wrong_lines() -> list[str]:
     """All that is said of `WRONG`."""
-    return [str(mistake) for mistake in board_mistakes("dashboards/chat-queue.md", WRONG)]
+    return [str(mistake) for mistake in read_board("dashboards/chat-queue.md", WRONG).all_mistakes()]

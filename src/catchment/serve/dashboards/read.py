@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
-from catchment.serve.dashboards.board import Board, Filter, Mistake, Place, Source, sentence
-from catchment.serve.dashboards.compose import cycle_text, cycles, filters_read
+from catchment.serve.dashboards.board import Board, Fence, Filter, Mistake, Place, Source, sentence
+from catchment.serve.dashboards.compose import cycle_mistakes, cycle_text, cycles, filters_read
 from catchment.serve.dashboards.fences import read_parts
 from catchment.serve.dashboards.front import Front, read_front
 from catchment.serve.dashboards.layout import FenceLines, body_parts, front_lines
@@ -50,7 +50,7 @@ def read_board(path: str, text: str, dialect: str = "duckdb") -> Board:
         mistakes=(),
         dialect=dialect,
     )
-    board = _with_parents(board)
+    board = _without_cycles(_with_parents(board))
     _check_order(board, note)
     return replace(board, mistakes=tuple(sorted(set(mistakes))))
 
@@ -87,6 +87,20 @@ def _with_parents(board: Board) -> Board:
         for name, each in board.filters.items()
     }
     return replace(board, filters=filters)
+
+
+def _without_cycles(board: Board) -> Board:
+    """The board, its queries that need themselves in the end being mistakes."""
+    mistakes = cycle_mistakes(board)
+    if not mistakes:
+        return board
+    parts = tuple(
+        replace(part, mistakes=(*part.mistakes, mistakes[part.id]))
+        if isinstance(part, Fence) and part.kind == "query" and part.id in mistakes
+        else part
+        for part in board.parts
+    )
+    return replace(board, parts=parts)
 
 
 def _check_order(board: Board, note: Note) -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -19,15 +18,16 @@ from starlette.routing import Route
 
 from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.log import get_log
-from catchment.serve.accounts import User, client_of, current_user
-from catchment.serve.dashboards.board import Board, Fence
+from catchment.serve.accounts import client_of, current_user
+from catchment.serve.dashboards.board import Fence
 from catchment.serve.dashboards.choices import AddressError
+from catchment.serve.dashboards.files import FOLDER
 from catchment.serve.dashboards.shape import shape_of
-from catchment.serve.library import FOLDER, Entry
+from catchment.serve.library import Entry
 from catchment.serve.tiles import payloads, saying, tables
 from catchment.serve.tiles.payloads import CHARTS, Told, tell
 from catchment.serve.tiles.running import Unaskable
-from catchment.serve.tiles.view import View, Viewer, view_of
+from catchment.serve.tiles.view import View
 from catchment.serve.web import filtering
 from catchment.serve.web.parts import parts_of
 from catchment.serve.web.presence import while_there
@@ -115,22 +115,11 @@ class _Boards:
     async def _page(self, request: Request, entry: Entry, here: str) -> Response:
         board = entry.board
         try:
-            view = await self._view(request, board)
+            view = await self._site.view(request, board)
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts, back=f"/d/{entry.name}")
         head = self._site.text(request, "board.html", **self._shell(request, entry, view, here))
         return _streamed(request, self._whole(request, entry.name, head, view))
-
-    async def _view(self, request: Request, board: Board, *, all_lists: bool = False) -> View:
-        pairs = [
-            (name, value)
-            for name, value in parse_qsl(request.url.query, keep_blank_values=True)
-            if not name.startswith("_")
-        ]
-        viewer = _viewer(current_user(request))
-        return await view_of(
-            board, pairs, viewer, self._site.zone, self._site.asking, all_lists=all_lists, base=self._site.base
-        )
 
     def _shell(self, request: Request, entry: Entry, view: View, here: str) -> dict[str, Any]:
         board = entry.board
@@ -206,7 +195,7 @@ class _Boards:
             return JSONResponse({"error": "not for you, or not there"}, refusal.status_code)
         board, board_name = _known(entry).board, _known(entry).name
         try:
-            view = await self._view(request, board)
+            view = await self._site.view(request, board)
         except AddressError as error:
             return JSONResponse({"error": "; ".join(error.texts)}, 400)
         if "if-none-match" not in request.headers:
@@ -240,7 +229,7 @@ class _Boards:
         if fence is None or fence.kind == "query":
             return self._site.message(request, 404, "There is no such tile")
         try:
-            view = await self._view(request, board)
+            view = await self._site.view(request, board)
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts)
         try:
@@ -330,7 +319,7 @@ class _Boards:
             return refusal
         board = _known(entry).board
         try:
-            view = await self._view(request, board, all_lists=True)
+            view = await self._site.view(request, board, all_lists=True)
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts)
         selection = view.chosen.selections.get(request.path_params["filter"])
@@ -342,10 +331,6 @@ class _Boards:
 def _known(entry: Entry | None) -> Entry:
     assert entry is not None, "it was looked for before"
     return entry
-
-
-def _viewer(user: User) -> Viewer:
-    return Viewer(user.email, user.may("analyst"))
 
 
 def foot(view: View) -> str:

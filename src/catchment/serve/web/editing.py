@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -16,24 +16,20 @@ from starlette.routing import Route
 
 from catchment.errors import CatchmentError, UsageError
 from catchment.serve.accounts import current_user, require
-from catchment.serve.dashboards.board import Board
+from catchment.serve.dashboards.board import Board, Mistake
 from catchment.serve.dashboards.choices import AddressError
-from catchment.serve.library import FOLDER, SUFFIX
+from catchment.serve.dashboards.compose import table_mistakes
 from catchment.serve.tiles.payloads import tell
-from catchment.serve.tiles.view import Viewer, view_of
 from catchment.serve.versions import Moved, Versions, fingerprint
-from catchment.serve.web import filtering
+from catchment.serve.web import completing, filtering
 from catchment.serve.web.parts import parts_of
+from catchment.serve.web.sent import sent_as
 from catchment.serve.web.site import Closed, Site
 from catchment.serve.web.templates import render
 from catchment.serve.web.words import ago
-from catchment.sql.complete import complete
-from catchment.sql.scope import Column
-from catchment.state import Transaction
 from catchment.state.drafts import Drafts
 
 MAX_TEXT = 500_000
-T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
 
 NEW = """\
@@ -99,19 +95,6 @@ class _Editing:
             raise Closed(entry.board)
         return name, path
 
-    async def _sent(self, request: Request, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(await request.body(), type=kind)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"that was not understood: {error}") from None
-
-    async def _in_state(self, do: Callable[[Transaction], T]) -> T:
-        def call() -> T:
-            with self._site.accounts.state.writing() as transaction:
-                return do(transaction)
-
-        return await self._site.accounts.run(call)
-
     async def new(self, request: Request) -> Response:
         """`POST /edit`: a new dashboard of the name that the form says."""
         form = await request.form()
@@ -126,8 +109,8 @@ class _Editing:
         user, (name, _) = current_user(request), self._path(request)
         why_not = await asyncio.to_thread(self._versions.why_not)
         entry = self._site.library.entry(name)
-        file = f"{FOLDER}/{name}{SUFFIX}"
-        draft = await self._in_state(lambda transaction: Drafts(transaction).get(user.id, file))
+        file = self._site.library.file(name)
+        draft = await self._site.in_state(lambda transaction: Drafts(transaction).get(user.id, file))
         saved = entry.text if entry is not None else ""
         new = NEW.format(title=name.rpartition("/")[2].replace("-", " ").capitalize(), owner=user.name or user.email)
         text = draft.text if draft is not None else saved or new
@@ -142,22 +125,17 @@ class _Editing:
     async def preview(self, request: Request) -> Response:
         """`POST /edit/NAME/preview`: mistakes, the page's parts, then each tile, a line of JSON each."""
         name, _ = self._path(request)
-        sent = await self._sent(request, _Text)
+        sent = await sent_as(request, _Text)
         return StreamingResponse(self._preview(request, name, sent.text), media_type="application/x-ndjson")
 
     async def _preview(self, request: Request, name: str, text: str) -> AsyncIterator[bytes]:
-        board = await asyncio.to_thread(self._site.library.board, name, text)
-        user = current_user(request)
-        mistakes = _mistakes(board)
+        site = self._site
+        board = await asyncio.to_thread(site.library.board, name, text)
+        mistakes = [_told(mistake) for mistake in await self._mistakes(board)]
         try:
-            pairs = [(key, value) for key, value in request.query_params.multi_items() if not key.startswith("_")]
-            view = await view_of(
-                board, pairs, Viewer(user.email, user.may("analyst")), self._site.zone, self._site.asking
-            )
-        except AddressError:
-            view = await view_of(
-                board, [], Viewer(user.email, user.may("analyst")), self._site.zone, self._site.asking
-            )
+            view = await site.view(request, board)
+        except AddressError:  # the text may have filters that the address knows nothing of, and the other way round
+            view = await site.view(request, board, is_chosen=False)
         lede, parts = await asyncio.to_thread(parts_of, board, self._site.base)
         page = render(
             "preview.html", title=board.title, lede=lede, parts=parts, filters=filtering.bar(view)
@@ -173,26 +151,33 @@ class _Editing:
             for task in tasks:
                 task.cancel()
 
+    async def _mistakes(self, board: Board) -> list[Mistake]:
+        """Those of the text, and of its queries that hide a table of the warehouse."""
+        hiding = table_mistakes(board, await self._site.catalogue.for_sql()) if board.queries else {}
+        return sorted({*board.all_mistakes(), *hiding.values()})
+
     async def draft(self, request: Request) -> Response:
         """`PUT` and `DELETE /edit/NAME/draft`."""
         user, (name, _) = current_user(request), self._path(request)
-        file = f"{FOLDER}/{name}{SUFFIX}"
+        file = self._site.library.file(name)
         if request.method == "DELETE":
-            await self._in_state(lambda transaction: Drafts(transaction).drop(user.id, file))
+            await self._site.in_state(lambda transaction: Drafts(transaction).drop(user.id, file))
             return JSONResponse({})
-        sent = await self._sent(request, _Text)
+        sent = await sent_as(request, _Text)
         now = datetime.now(UTC)
-        await self._in_state(lambda transaction: Drafts(transaction).keep(user.id, file, sent.text, sent.base, now))
+        await self._site.in_state(
+            lambda transaction: Drafts(transaction).keep(user.id, file, sent.text, sent.base, now)
+        )
         return JSONResponse({"at": now.astimezone(self._site.zone).strftime("%H:%M")})
 
     async def save(self, request: Request) -> Response:
         """`POST /edit/NAME/save`: 409 with the other text where the file has moved on."""
         user, (name, path) = current_user(request), self._path(request)
-        sent = await self._sent(request, _Save)
+        sent = await sent_as(request, _Save)
         why_not = await asyncio.to_thread(self._versions.why_not)
         if why_not:
             return JSONResponse({"error": why_not}, 403)
-        what = sent.what.strip() or f"{'Change' if sent.base else 'Add'} {FOLDER}/{name}{SUFFIX}"
+        what = sent.what.strip() or f"{'Change' if sent.base else 'Add'} {self._site.library.file(name)}"
         try:
             await asyncio.to_thread(
                 self._versions.save, path, sent.text, sent.base, user.name or user.email, user.email, what
@@ -205,36 +190,17 @@ class _Editing:
             )  # fmt: skip
         except CatchmentError as error:
             return JSONResponse({"error": str(error)}, 500)
-        file = f"{FOLDER}/{name}{SUFFIX}"
-        await self._in_state(lambda transaction: Drafts(transaction).drop(user.id, file))
+        file = self._site.library.file(name)
+        await self._site.in_state(lambda transaction: Drafts(transaction).drop(user.id, file))
         return JSONResponse({"base": fingerprint(sent.text)})
 
     async def complete(self, request: Request) -> Response:
-        """`POST /edit/NAME/complete`: within a fence of SQL."""
+        """`POST /edit/NAME/complete`: what may stand at the cursor."""
         name, _ = self._path(request)
-        sent = await self._sent(request, _Complete)
-        nothing = {"start": sent.offset, "end": sent.offset, "suggestions": []}
-        fence = _fence_around(sent.text, sent.offset)
-        if fence is None:
-            return JSONResponse(nothing)
-        start, sql = fence
+        sent = await sent_as(request, _Complete)
         board = await asyncio.to_thread(self._site.library.board, name, sent.text)
-        try:
-            tables = await self._site.catalogue.tables()
-        except CatchmentError:
-            tables = {}
-        catalogue = {
-            table.name: [Column(column.name, column.type) for column in table.columns] for table in tables.values()
-        }
-        catalogue |= {query: [] for query in board.queries}
-        found = await asyncio.to_thread(
-            complete, sql, sent.offset - start, catalogue, self._site.dialect, filters=board.filters
-        )
-        suggestions = [
-            {"label": each.label, "text": each.text, "kind": each.kind, "detail": each.detail}
-            for each in found.suggestions
-        ]
-        return JSONResponse({"start": start + found.start, "end": start + found.end, "suggestions": suggestions})
+        tables = await self._site.catalogue.for_sql()
+        return JSONResponse(await asyncio.to_thread(completing.in_dashboard, board, sent.text, sent.offset, tables))
 
     async def history(self, request: Request) -> Response:
         """`GET /edit/NAME/history`."""
@@ -250,25 +216,5 @@ class _Editing:
         return JSONResponse({"text": text})
 
 
-def _mistakes(board: Board) -> list[dict[str, object]]:
-    return [_told(mistake) for mistake in board.all_mistakes()]
-
-
-def _told(mistake: object) -> dict[str, object]:
+def _told(mistake: Mistake) -> dict[str, object]:
     return {name: getattr(mistake, name) for name in ("line", "column", "text")}
-
-
-def _fence_around(text: str, offset: int) -> tuple[int, str] | None:
-    """Where the SQL around an offset begins, and it; None outside of fences."""
-    at, start = 0, None
-    for line in text.splitlines(keepends=True):
-        end = at + len(line)
-        if line.startswith("```"):
-            if start is None:
-                start = end
-            else:
-                if start <= offset < end:
-                    return start, text[start:at]
-                start = None
-        at = end
-    return (start, text[start:]) if start is not None and offset >= start else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,13 +23,12 @@ from catchment.serve.results import Result, read
 from catchment.serve.tiles.payloads import tell
 from catchment.serve.tiles.running import error_place
 from catchment.serve.tiles.tables import number_text, value_text
-from catchment.serve.tiles.view import Viewer, view_of
 from catchment.serve.versions import fingerprint
+from catchment.serve.web import completing
+from catchment.serve.web.sent import sent_as
 from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import in_thread
 from catchment.serve.web.templates import render
-from catchment.sql.complete import complete
-from catchment.sql.scope import Column
 from catchment.state import Transaction
 from catchment.state.audit import Outcome
 from catchment.state.drafts import Drafts
@@ -45,7 +44,6 @@ MAX_TABS = 50
 _ROWS_AT_ONCE = 2_000
 _ENCODER = msgspec.json.Encoder()
 _log = get_log("serve")
-T = TypeVar("T")
 
 Sql = Annotated[str, Meta(max_length=MAX_SQL)]
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -109,15 +107,6 @@ def of(site: Site) -> list[Route]:
     ]
 
 
-async def _sent(request: Request, kind: type[T]) -> T:
-    """What the page sent. Raises `UsageError`."""
-    body = await request.body()
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"that was not understood: {error}") from None
-
-
 class _Editor:
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -132,13 +121,6 @@ class _Editor:
         self.share = require("analyst")(self._share)
         self.history = require("analyst")(self._history)
 
-    async def _in_state(self, do: Callable[[Transaction], T]) -> T:
-        def call() -> T:
-            with self._site.accounts.state.writing() as transaction:
-                return do(transaction)
-
-        return await self._site.accounts.run(call)
-
     async def _page(self, request: Request) -> Response:
         user = current_user(request)
         shared = request.query_params.get("shared", "")
@@ -150,7 +132,7 @@ class _Editor:
                 tabs.keep(Tab(f"shared-{found.id}", found.title, found.sql), MAX_TABS, datetime.now(UTC))
             return tabs.all(), SavedQueries(transaction, user.id).all(), found
 
-        tabs, saved, found = await self._in_state(kept)
+        tabs, saved, found = await self._site.in_state(kept)
         shown = [{"id": tab.id, "title": tab.title, "sql": tab.sql} for tab in tabs]
         shown = shown or [{"id": uuid7(), "title": "Untitled 1", "sql": request.query_params.get("sql", "")[:MAX_SQL]}]
         try:
@@ -171,7 +153,7 @@ class _Editor:
         )
 
     async def _run(self, request: Request) -> Response:
-        sent = await _sent(request, _Run)
+        sent = await sent_as(request, _Run)
         question = Question(sent.sql, (), self._site.zone.key, timeout_s=TIMEOUT_S, max_rows=MAX_GRID_ROWS)
         return StreamingResponse(self._rows(request, question), media_type="application/x-ndjson")
 
@@ -236,34 +218,22 @@ class _Editor:
         def add(transaction: Transaction) -> None:
             QueryHistory(transaction, user.id).add(now, sql, outcome, ms, rows, error[:500])
 
-        await self._in_state(add)
+        await self._site.in_state(add)
 
     async def _complete(self, request: Request) -> Response:
-        sent = await _sent(request, _Complete)
-        try:
-            tables = await self._site.catalogue.tables()
-        except CatchmentError:
-            tables = {}
-        catalogue = {
-            table.name: [Column(column.name, column.type) for column in table.columns] for table in tables.values()
-        }
-        found = await asyncio.to_thread(
-            complete, sent.sql, min(sent.offset, len(sent.sql)), catalogue, self._site.dialect
-        )
-        suggestions = [
-            {"label": each.label, "text": each.text, "kind": each.kind, "detail": each.detail}
-            for each in found.suggestions
-        ]
-        return JSONResponse({"start": found.start, "end": found.end, "suggestions": suggestions})
+        sent = await sent_as(request, _Complete)
+        tables = await self._site.catalogue.for_sql()
+        found = await asyncio.to_thread(completing.in_sql, sent.sql, sent.offset, tables, self._site.dialect)
+        return JSONResponse(found)
 
     async def _chart(self, request: Request) -> Response:
         """The result as a chart, drawn as a dashboard would."""
-        sent, user = await _sent(request, _Chart), current_user(request)
+        sent = await sent_as(request, _Chart)
         site = self._site
         board = await asyncio.to_thread(
             site.library.board, "sql", f"---\ntitle: SQL\n---\n{_fence(sent.sql, sent.kind)}"
         )
-        view = await view_of(board, [], Viewer(user.email, may_write=True), site.zone, site.asking, base=site.base)
+        view = await site.view(request, board, is_chosen=False)
         if not board.tiles:
             raise UsageError("that is no query to be drawn")
         told = await tell(view, board.tiles[0], site.palette)
@@ -271,7 +241,7 @@ class _Editor:
 
     async def _add(self, request: Request) -> Response:
         """Put the query at the end of a dashboard, as a draft to be looked at and saved."""
-        sent, user = await _sent(request, _Add), current_user(request)
+        sent, user = await sent_as(request, _Add), current_user(request)
         entry = self._site.library.entry(sent.dashboard)
         if entry is None or not user.sees(entry.board.groups):
             raise UsageError(f"there is no dashboard {sent.dashboard!r}")
@@ -285,26 +255,26 @@ class _Editor:
             added = f"{text.rstrip()}\n\n{_fence(sent.sql, sent.kind, title)}\n"
             drafts.keep(user.id, file, added, base, datetime.now(UTC))
 
-        await self._in_state(keep)
+        await self._site.in_state(keep)
         return JSONResponse({"where": f"{self._site.base}/edit/{entry.name}"})
 
     async def _keep(self, request: Request) -> Response:
-        sent, user = await _sent(request, _Keep), current_user(request)
+        sent, user = await sent_as(request, _Keep), current_user(request)
         tab = Tab(sent.tab.id, sent.tab.title, sent.tab.sql)
 
         def keep(transaction: Transaction) -> None:
             EditorTabs(transaction, user.id).keep(tab, sent.place, datetime.now(UTC))
 
-        await self._in_state(keep)
+        await self._site.in_state(keep)
         return JSONResponse({})
 
     async def _drop(self, request: Request) -> Response:
-        sent, user = await _sent(request, _Drop), current_user(request)
-        await self._in_state(lambda transaction: EditorTabs(transaction, user.id).drop(sent.id))
+        sent, user = await sent_as(request, _Drop), current_user(request)
+        await self._site.in_state(lambda transaction: EditorTabs(transaction, user.id).drop(sent.id))
         return JSONResponse({})
 
     async def _save(self, request: Request) -> Response:
-        sent, user = await _sent(request, _Named), current_user(request)
+        sent, user = await sent_as(request, _Named), current_user(request)
         now = datetime.now(UTC)
 
         def save(transaction: Transaction) -> list[Any]:
@@ -316,17 +286,17 @@ class _Editor:
                 queries.change(own.id, sent.title, sent.sql, now, is_shared=own.is_shared)
             return queries.all()
 
-        return HTMLResponse(render("saved.html", saved=await self._in_state(save)))
+        return HTMLResponse(render("saved.html", saved=await self._site.in_state(save)))
 
     async def _share(self, request: Request) -> Response:
-        sent, user = await _sent(request, _Named), current_user(request)
+        sent, user = await sent_as(request, _Named), current_user(request)
         now = datetime.now(UTC)
-        made = await self._in_state(lambda at: SharedQueries(at).add(user.id, sent.title, sent.sql, now))
+        made = await self._site.in_state(lambda at: SharedQueries(at).add(user.id, sent.title, sent.sql, now))
         return JSONResponse({"id": made})
 
     async def _history(self, request: Request) -> Response:
         user = current_user(request)
-        runs = await self._in_state(lambda transaction: QueryHistory(transaction, user.id).latest(100))
+        runs = await self._site.in_state(lambda transaction: QueryHistory(transaction, user.id).latest(100))
         shown = [
             {"at": value_text(run.at, self._site.zone), "sql": run.sql, "ms": f"{run.ms:,} ms", "outcome": run.outcome}
             for run in runs

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from catchment.serve.accounts import User
+from catchment.serve.accounts import User, current_user
 from catchment.serve.accounts.accounts import Accounts
 from catchment.serve.accounts.recorder import Recorder
 from catchment.serve.accounts.user import user_or_none
@@ -20,6 +21,7 @@ from catchment.serve.config import ServeConfig
 from catchment.serve.dashboards.board import Board
 from catchment.serve.library import Library
 from catchment.serve.tiles.palette import Palette
+from catchment.serve.tiles.view import View, Viewer, view_of
 from catchment.serve.warehouse import Asked
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
@@ -77,6 +79,15 @@ class Site:
                 return do(transaction)
 
         return await self.accounts.run(call)
+
+    async def view(self, request: Request, board: Board, *, is_chosen: bool = True, all_lists: bool = False) -> View:
+        """The board as the request's address chooses, or as it is before anything is chosen. Raises `AddressError`.
+        What begins with an underscore is the page's own."""
+        pairs = parse_qsl(request.url.query, keep_blank_values=True) if is_chosen else []
+        chosen = [(name, value) for name, value in pairs if not name.startswith("_")]
+        user = current_user(request)
+        viewer = Viewer(user.email, may_write=user.may("analyst"))
+        return await view_of(board, chosen, viewer, self.zone, self.asking, all_lists=all_lists, base=self.base)
 
     def text(self, request: Request, template: str, /, **values: Any) -> str:
         """A page's HTML. `here` names the place of the menu that it belongs to."""

@@ -1,5 +1,6 @@
 // A dashboard: its tiles as they come in the page, then again for other choices, and whenever its data has changed.
 
+import { lines } from "./lines.js";
 import { pieceAddress, show, tile, turn, wait } from "./tiles.js";
 
 const board = document.body.dataset.board;
@@ -51,18 +52,6 @@ async function ask(search, { quiet = false } = {}) {
   } catch (error) {
     if (error.name !== "AbortError") later();
     return false;
-  }
-}
-
-async function* lines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    const parts = (rest + (value ?? "")).split("\n");
-    rest = parts.pop();
-    yield* parts.filter(Boolean);
-    if (done) return;
   }
 }
 

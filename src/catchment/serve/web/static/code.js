@@ -32,7 +32,8 @@ export function paintBoard(text) {
 const LINE = 20;
 
 export class Code {
-  /** `paint` makes HTML of the text, `complete` resolves to {start, end, suggestions} for (text, offset). */
+  /** `paint` makes HTML of the text, `complete` resolves to {start, end, suggestions} for (text, offset); its places
+   *  count characters, where the browser counts some, such as emoji, twice. */
   constructor(box, { paint, complete, changed = () => {}, run = () => {}, save = () => {} }) {
     this.box = box;
     this.options = { paint, complete, changed, run, save };
@@ -126,9 +127,10 @@ export class Code {
     const offset = this.area.selectionStart, before = this.text[offset - 1] ?? "";
     if (!wanted && !/[\w.$]/.test(before)) return this.close();
     this.asking = setTimeout(async () => {
-      const found = await this.options.complete(this.text, offset);
+      const text = this.text, found = await this.options.complete(text, [...text.slice(0, offset)].length);
       if (offset !== this.area.selectionStart || document.activeElement !== this.area) return;
-      this.offer(found, wanted);
+      const units = (characters) => [...text].slice(0, characters).join("").length;
+      this.offer({ ...found, start: units(found.start), end: units(found.end) }, wanted);
     }, wanted ? 0 : 50);
   }
 

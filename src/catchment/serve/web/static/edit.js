@@ -1,6 +1,7 @@
 // A dashboard's text beside what it shows.
 
 import { Code, paintBoard } from "./code.js";
+import { lines } from "./lines.js";
 import { payload, show } from "./tiles.js";
 
 const { edit, back } = document.body.dataset;
@@ -56,18 +57,6 @@ function place(html) {
     const old = before.get(tile.id);
     if (old && payload(tile.id.slice(5))) tile.querySelector(".body").replaceWith(old);
     tile.onclick = () => { code.goTo(Number(tile.dataset.start)); select(); };
-  }
-}
-
-async function* lines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    const parts = (rest + (value ?? "")).split("\n");
-    rest = parts.pop();
-    yield* parts.filter(Boolean);
-    if (done) return;
   }
 }
 

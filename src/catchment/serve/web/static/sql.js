@@ -2,6 +2,7 @@
 
 import { Code, paintSql } from "./code.js";
 import { Grid } from "./grid.js";
+import { lines } from "./lines.js";
 import { show } from "./tiles.js";
 
 const base = document.body.dataset.base;
@@ -113,18 +114,6 @@ function take(it, tab, result, shift) {
   if (it.error) {
     result.said = it.error; result.tone = "bad";
     if (it.line && seen) { code.mark(new Map([[it.line + shift, it.error]])); code.goTo(it.line + shift, it.column); }
-  }
-}
-
-async function* lines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    const parts = (rest + (value ?? "")).split("\n");
-    rest = parts.pop();
-    yield* parts.filter(Boolean);
-    if (done) return;
   }
 }
 
