@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
@@ -209,13 +209,17 @@ def application(accounts: Accounts, config: ServeConfig) -> Application:
 
 
 class World:
-    """A state, a clock, and an application on them."""
+    """A state, a clock that is set by hand unless another is given, and an application on them."""
 
-    def __init__(self, state: State, config: ServeConfig | None = None) -> None:
+    def __init__(
+        self, state: State, config: ServeConfig | None = None, *, clock: Callable[[], datetime] | None = None
+    ) -> None:
         self.state = state
         self.clock = Clock()
         self.config = config or ServeConfig(public_url=f"https://{HOST}")
-        self.accounts = Accounts(state, self.config, passwords=Passwords(memory_kib=8, passes=1), clock=self.clock)
+        self.accounts = Accounts(
+            state, self.config, passwords=Passwords(memory_kib=8, passes=1), clock=clock or self.clock
+        )
         self.app = application(self.accounts, self.config)
 
     def browser(self, **how: Any) -> Browser:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -32,7 +33,8 @@ def project(tmp_path: Path) -> Path:
 def port(project: Path) -> Iterator[int]:
     found = load_project(project)
     with closing(found.state.open()) as state, closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        world = World(state, found.serve)
+        # `catchment admin` runs beside it, and reads the real clock.
+        world = World(state, found.serve, clock=lambda: datetime.now(UTC))
         server = uvicorn.Server(uvicorn.Config(world.app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

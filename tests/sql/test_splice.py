@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchment.sql.choices import Between, Choice, Contains, Equal, Span, Value
-from catchment.sql.lexer import tokens
+from catchment.sql.lexer import place, tokens
 from catchment.sql.splice import SpliceError, names_used, splice
 
 START, END = datetime(2026, 10, 27, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)
@@ -156,14 +156,13 @@ def test_a_place_in_what_was_sent_leads_back_to_what_was_written() -> None:
     assert sent.count("\n") == written.count("\n") - 2, "the places of what became true are gone"
 
     def of(word: str) -> tuple[int, int]:
-        at = sent.index(word)
-        return sent.count("\n", 0, at) + 1, at - sent.rfind("\n", 0, at)
+        return place(written, spliced.written_offset(sent.index(word)))
 
-    assert spliced.written_place(*of("chanel")) == (4, 10)
-    assert spliced.written_place(*of("ts >=")) == (2, 14)
-    assert spliced.written_place(*of("x")) == (5, 5)
-    assert spliced.written_place(*of("true")) == (2, 32)
-    assert spliced.written_place(99, 99) == (5, 6)
+    assert of("chanel") == (4, 10)
+    assert of("ts >=") == (2, 14)
+    assert of("x") == (5, 5)
+    assert of("true") == (2, 32)
+    assert spliced.written_offset(len(sent)) == len(written)
 
 
 def test_names_that_filters_make_do_not_meet() -> None:

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from catchment.sql.statements import changes_by_itself, not_one_query, statement_at, statements
+from catchment.sql.statements import changes_by_itself, statement_at, statements
 from catchment.sql.tables import tables_read
 
 
 def test_statements_are_told_apart() -> None:
     sql = "select ';' -- ;\n; ;\n/* ; */ from $$ ; $$ ;values (1)"
     assert [sql[each.start : each.end] for each in statements(sql)] == ["select ';'", "from $$ ; $$", "values (1)"]
-    assert [each.first_word for each in statements(sql)] == ["select", "from", "values"]
     at = statement_at(sql, sql.index("from") + 2)
     assert at is not None
-    assert at.first_word == "from"
+    assert sql[at.start : at.end] == "from $$ ; $$"
     assert statement_at(" ; ", 1) is None
-
-
-@pytest.mark.parametrize(
-    ("sql", "said"),
-    [
-        ("select 1", None),
-        ("(select 1) union select 2;", None),
-        ("with a as (select 1) from a", None),
-        ("select approximate count(distinct a) from t", None),
-        ("", "1:1: one SELECT stands here; there is none"),
-        ("-- nothing", "1:1: one SELECT stands here; there is none"),
-        ("select 1;\n select 2", "2:2: one SELECT stands here; there are 2 statements"),
-        ("\ndrop table t", "2:1: one SELECT stands here, and DROP is none"),
-        ("copy t to 'x'", "1:1: one SELECT stands here, and COPY is none"),
-    ],
-)
-def test_a_tile_holds_one_select(sql: str, said: str | None) -> None:
-    found = not_one_query(sql)
-    assert (found and f"{found.line}:{found.column}: {found.message}") == said
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def one_scan(
     scan = {f"scan.{name}": Value(value) for name, value in values.items()}
     spliced = splice(written, {**filters, **scan}, dialect)
     used = frozenset(name for name in spliced.used if name not in scan) | {period}
-    return Spliced(spliced.text, spliced.values, used, written, spliced.pieces)
+    return Spliced(spliced.text, spliced.values, used, spliced.pieces)
 
 
 def scanned(rows: Iterable[Sequence[Any]]) -> Scanned:

@@ -14,7 +14,7 @@ from typing import Any
 
 from catchment.sql.choices import Between, Choice, Contains, Equal, Span, Value
 from catchment.sql.left_side import left_side, with_not
-from catchment.sql.lexer import Token, offset, place, tokens
+from catchment.sql.lexer import Token, place, tokens
 
 _PARTS = ("start", "end", "grain")
 _BARE_BEFORE = frozenset({
@@ -52,18 +52,13 @@ class Spliced:
     """Of just those names that the text has."""
     used: frozenset[str]
     """The filters that the written text names, also where nothing is chosen."""
-    written: str
     pieces: tuple[tuple[int, int, bool], ...] = field(repr=False)
-    """Where each piece begins in `text`, where it did in `written`, and whether it is as it was."""
+    """Where each piece begins in `text`, where it did in the written text, and whether it is as it was."""
 
     def written_offset(self, sent: int) -> int:
         """Where in the written text an offset of the sent text comes from; of spliced text, where its place begins."""
         at, was, is_same = self.pieces[bisect_right(self.pieces, sent, key=lambda piece: piece[0]) - 1]
         return was + (sent - at if is_same else 0)
-
-    def written_place(self, line: int, column: int) -> tuple[int, int]:
-        """The line and column, from 1, in the written text of those in the sent one."""
-        return place(self.written, min(self.written_offset(offset(self.text, line, column)), len(self.written)))
 
 
 def splice(sql: str, filters: Mapping[str, Choice], dialect: str = "duckdb") -> Spliced:
@@ -78,7 +73,7 @@ def splice(sql: str, filters: Mapping[str, Choice], dialect: str = "duckdb") -> 
     if work.mistakes:
         raise SpliceError(work.mistakes)
     text, values, pieces = work.edits.applied(sql)
-    return Spliced(text, values, frozenset(work.used), sql, pieces)
+    return Spliced(text, values, frozenset(work.used), pieces)
 
 
 def names_used(sql: str, dialect: str = "duckdb") -> list[tuple[str, int]]:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catchment.sql.lexer import Token, place, tokens
+from catchment.sql.lexer import Token, tokens
 
-_READING = frozenset({
-    "select", "with", "from", "values", "table", "(", "pivot", "unpivot", "describe", "desc", "summarize",
-    "show", "explain",
-})  # fmt: skip
-_QUERYING = frozenset({"select", "with", "from", "values", "table", "(", "pivot", "unpivot"})
 _UNSTEADY_WORDS = frozenset({
     "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "sysdate", "getdate",
     "tablesample",
@@ -29,18 +24,6 @@ class Statement:
 
     start: int
     end: int
-    first_word: str
-    """In lower case, or `(`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotOne:
-    """Why a text is not one query, and where; line and column are from 1."""
-
-    offset: int
-    line: int
-    column: int
-    message: str
 
 
 def statements(sql: str, dialect: str = "duckdb") -> list[Statement]:
@@ -63,25 +46,6 @@ def statement_at(sql: str, offset: int, dialect: str = "duckdb") -> Statement | 
     return before[-1] if before else found[0] if found else None
 
 
-def not_one_query(sql: str, dialect: str = "duckdb") -> NotOne | None:
-    """What is wrong with the text of a tile, which holds one SELECT; None where nothing is."""
-    found = statements(sql, dialect)
-    if not found:
-        return NotOne(0, 1, 1, "one SELECT stands here; there is none")
-    if len(found) > 1:
-        at = found[1].start
-        return NotOne(at, *place(sql, at), f"one SELECT stands here; there are {len(found)} statements")
-    if found[0].first_word not in _QUERYING:
-        at = found[0].start
-        return NotOne(at, *place(sql, at), f"one SELECT stands here, and {found[0].first_word.upper()} is none")
-    return None
-
-
-def is_reading(statement: Statement) -> bool:
-    """Whether it may only read, by its first word; the warehouse has the last one."""
-    return statement.first_word in _READING
-
-
 def changes_by_itself(sql: str, dialect: str = "duckdb") -> bool:
     """Whether its result may be another although no table has changed: it asks for the time, or for chance."""
     loud = [token for token in tokens(sql, dialect) if not token.is_silent]
@@ -94,6 +58,4 @@ def changes_by_itself(sql: str, dialect: str = "duckdb") -> bool:
 
 
 def _statement(running: list[Token]) -> list[Statement]:
-    if not running:
-        return []
-    return [Statement(running[0].start, running[-1].end, running[0].text.lower())]
+    return [Statement(running[0].start, running[-1].end)] if running else []

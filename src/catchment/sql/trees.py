@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlglot import exp
 
-DIALECTS = frozenset({"duckdb", "postgres", "redshift"})
 MAX_CHARACTERS = 20_000
 """sqlglot takes up to 40 µs for each, and holds up all threads meanwhile."""
 

@@ -12,7 +12,6 @@ from catchment.serve.charts.lines import stack
 from catchment.serve.charts.series import Buckets, Series, Value
 
 MOST_LYING = 12
-MOST_STANDING_NAMES = 60
 PITCH_PX = 44
 BAR_PX = 22
 

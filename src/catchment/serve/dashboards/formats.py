@@ -103,16 +103,6 @@ def usual_format(value: Number) -> Format:
     return parse_format(",.0f" if size >= 1000 else ",.1~f" if size >= 10 else ",.2~f" if size >= 1 else ".3~r")
 
 
-def plain_text(value: Number) -> str:
-    """A number with all its digits and nothing else: `9007199254740993`, `0.1`."""
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}" if value.is_finite() else str(value)
-    text = repr(value)
-    return text.removesuffix(".0")
-
-
 def trimmed(how: Format) -> Format:
     """The same without a written plus and without zeros at the end, as a target is written."""
     return replace(how, sign="-", trim=how.type not in {"", "d"} or how.trim, width=0, zero=False)

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any
 
-from catchment.serve.dashboards.board import COLUMNS, Kind, Link, Stack, Target
+from catchment.serve.dashboards.board import COLUMNS, Kind, Link, Target
 from catchment.serve.dashboards.formats import parse_format
 
 VEGA_LITE: Kind = "vega-lite"
@@ -192,8 +192,6 @@ OPTIONS: Mapping[str, OptionOf] = {
         OptionOf("total", frozenset({"table"}), "", _on_off, "A last row with the sums of the numbers.", flag="on"),
     )
 }
-
-STACKS: tuple[Stack, ...] = get_args(Stack)
 
 
 def options_of(kind: str) -> dict[str, OptionOf]:

@@ -12,9 +12,6 @@ from zoneinfo import ZoneInfo
 from catchment.serve.dashboards.clock import DAY, UNITS, Unit, floor, following, in_zone, instant, move
 from catchment.serve.dashboards.spelling import nearest
 
-DEFAULT_PERIOD = "last 30 days"
-"""What a new dashboard is given."""
-
 FORMS: Mapping[str, str] = {
     "last N UNITs": "N hours, days, weeks, months, quarters or years, the running one among them.",
     "last N full UNITs": "The same without the running one.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-MEASURE = "s1"
 FIRST, LAST = 2, 8
 
 

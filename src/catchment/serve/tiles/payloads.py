@@ -23,7 +23,7 @@ from catchment.serve.dashboards.formats import Format, parse_format, trimmed, wr
 from catchment.serve.dashboards.numbers import target_text
 from catchment.serve.dashboards.periods import Period, buckets
 from catchment.serve.dashboards.shape import Shape, in_order, shape_of
-from catchment.serve.results import Column, Result
+from catchment.serve.results import Result
 from catchment.serve.tiles import charting, numbers, saying, tables
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.running import Asked, Unaskable, error_place
@@ -161,7 +161,7 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     if not result.rows:
         return Told(_of(fence, "empty", html=saying.empty(view)), asked, answer)
     if fence.kind == "table":
-        page = tables.page_of(view, fence, shape, result, palette, 1)
+        page = tables.page_of(view, fence, shape, result, 1)
         return Told(await _shown(view, fence, asked, answer, {"html": tables.html(page)}), asked, answer)
     ordered = replace(result, rows=tuple(map(tuple, in_order(result.rows, shape))))
     previous = await _previous(view, fence, asked, shape)
@@ -301,9 +301,3 @@ async def _stale(view: View, asked: Asked) -> dict[str, str] | None:
 def tag(parts: Sequence[object]) -> str:
     """An ETag of what a page shows."""
     return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:20]}"'
-
-
-def column_label(column: Column) -> str:
-    """A column's name as a header: `first_response` is `First response`."""
-    words = column.name.replace("_", " ").strip() or column.name
-    return words[:1].upper() + words[1:]

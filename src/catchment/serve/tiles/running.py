@@ -11,6 +11,7 @@ from catchment.serve.asking import Question
 from catchment.serve.dashboards.board import Board, Fence, Mistake, Options, Source
 from catchment.serve.dashboards.compose import Composed, compose
 from catchment.sql.choices import Choice
+from catchment.sql.lexer import offset
 from catchment.sql.splice import Spliced, SpliceError, splice
 from catchment.sql.statements import changes_by_itself
 from catchment.sql.tables import tables_read
@@ -28,9 +29,7 @@ class Asked:
 
     def place(self, line: int, column: int) -> tuple[int, int]:
         """Where in the file a place of the sent SQL comes from; all from 1."""
-        lines = self.spliced.text.split("\n")
-        at = sum(len(each) + 1 for each in lines[: line - 1]) + column - 1
-        place = self.composed.at(self.spliced.written_offset(min(at, len(self.spliced.text))))
+        place = self.composed.at(self.spliced.written_offset(offset(self.spliced.text, line, column)))
         return place.line, place.column
 
 

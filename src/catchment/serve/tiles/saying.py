@@ -119,8 +119,3 @@ def said(what: str, *lines: str, tone: str = "", icon: str = "", href: str = "",
         href=href,
         label=label,
     )
-
-
-def escaped(text: str) -> str:
-    """A text as HTML."""
-    return html.escape(text)

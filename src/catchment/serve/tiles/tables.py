@@ -12,8 +12,6 @@ from catchment.serve.dashboards.board import DEFAULT_PAGE_ROWS, Fence, Link
 from catchment.serve.dashboards.formats import Format, parse_format, write
 from catchment.serve.dashboards.shape import Shape, in_order
 from catchment.serve.results import Column, Result
-from catchment.serve.tiles.charting import swatch
-from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.view import View
 from catchment.serve.web.templates import render
 
@@ -40,7 +38,6 @@ class Cell:
     classes: str = ""
     href: str = ""
     bar: str | None = None
-    swatch: str = ""
 
     @property
     def is_outside(self) -> bool:
@@ -69,7 +66,7 @@ def height_of(fence: Fence) -> str:
     return "rows-5" if rows <= 5 else "rows-7" if rows <= 7 or fence.width < 12 else "rows-10"
 
 
-def page_of(view: View, fence: Fence, shape: Shape, result: Result, palette: Palette, number: int) -> Page:
+def page_of(view: View, fence: Fence, shape: Shape, result: Result, number: int) -> Page:
     """A page of a table, from 1 on."""
     size = fence.options.page or DEFAULT_PAGE_ROWS
     rows = in_order(result.rows, shape)
@@ -77,7 +74,7 @@ def page_of(view: View, fence: Fence, shape: Shape, result: Result, palette: Pal
     number = min(max(1, number), pages)
     some = rows[(number - 1) * size : number * size]
     heads = tuple(Head(header(result.columns[at]), result.columns[at].kind == "number") for at in shape.visible)
-    writing = _Writing(view, fence, shape, result, palette, rows)
+    writing = _Writing(view, fence, shape, result, rows)
     of = f"{len(rows):,}"
     first = (number - 1) * size + 1
     shown = f"First {of} rows" if result.is_cut and pages == 1 else f"{first:,}–{first + len(some) - 1:,} of {of}"
@@ -107,13 +104,10 @@ def header(column: Column) -> str:
 
 
 class _Writing:
-    def __init__(
-        self, view: View, fence: Fence, shape: Shape, result: Result, palette: Palette, rows: Sequence[Sequence[Any]]
-    ) -> None:
+    def __init__(self, view: View, fence: Fence, shape: Shape, result: Result, rows: Sequence[Sequence[Any]]) -> None:
         self._view = view
         self._shape = shape
         self._result = result
-        self._palette = palette
         self._rows = rows
         self._how = parse_format(fence.options.format) if fence.options.format else None
         self._links: dict[int, Link] = dict(zip(shape.links, fence.options.links, strict=False))
@@ -183,8 +177,3 @@ def value_text(value: Any, zone: Any) -> str:
     if isinstance(value, date):
         return f"{value:%-d %b %Y}"
     return str(value)
-
-
-def swatch_of(palette: Palette, column: str, value: str) -> str:
-    """The class of the colour that a value has everywhere."""
-    return swatch(palette.color(column, value))

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from catchment.errors import CatchmentError
 from catchment.serve.asking import Answer, Asking, Question
 from catchment.serve.dashboards.board import Board, Choice, Fence, Filter
-from catchment.serve.dashboards.choices import Chosen, Listed, ListOf, Selection, choose
+from catchment.serve.dashboards.choices import Chosen, Listed, ListOf, choose
 from catchment.serve.tiles import running
 from catchment.serve.tiles.running import Asked, Unaskable
 from catchment.sql.choices import Choice as ForSql
@@ -180,8 +180,3 @@ async def listing(
     label = 1 if len(result.columns) > 1 else 0
     choices = tuple(Choice(row[0], "null" if row[label] is None else str(row[label])) for row in result.rows)
     return Listed(choices, is_complete=not result.is_cut)
-
-
-def selection_says(selection: Selection) -> str:
-    """What a filter's button says."""
-    return selection.label or "All"

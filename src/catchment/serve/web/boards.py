@@ -285,7 +285,7 @@ class _Boards:
             raise Unaskable(tuple(shape.mistakes))
         text = request.query_params.get("_page", "")
         page = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1
-        return HTMLResponse(tables.html(tables.page_of(view, fence, shape, result, self._site.palette, page)))
+        return HTMLResponse(tables.html(tables.page_of(view, fence, shape, result, page)))
 
     async def _details(self, request: Request, view: View, fence: Fence, entry: Entry) -> Response:
         told = await tell(view, fence, self._site.palette)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from catchment.serve.dashboards.board import Range
 from catchment.serve.dashboards.choices import GRAIN, Selection, address_text
@@ -90,8 +92,6 @@ def _grains(view: View, name: str, period: Period | None) -> list[dict[str, Any]
 def _day(period: Period | None, *, last: bool) -> str:
     if period is None or period.start is None or period.end is None:
         return ""
-    from datetime import timedelta
-
     at = period.end - timedelta(seconds=1) if last else period.start
     return f"{at:%Y-%m-%d}"
 
@@ -101,8 +101,6 @@ def _href(view: View, change: dict[str, tuple[str, ...]]) -> str:
 
 
 def _with(view: View, name: str, value: str) -> str:
-    from urllib.parse import urlencode
-
     pairs = [pair for pair in view.chosen.pairs() if pair[0] != name]
     return "?" + urlencode([*pairs, (name, value)], safe=":,~/")
 
