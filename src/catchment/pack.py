@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -245,6 +246,11 @@ def is_packed(body: bytes | memoryview) -> bool:
     """Whether a message is packs; anything else is plain records, or nothing we know."""
     first = body[:4]
     return first == _MAGIC or first == FRAME_MAGIC  # noqa: PLR1714 - a set would copy a memoryview
+
+
+def any_packed(bodies: Iterable[bytes]) -> bool:
+    """Whether a message among these `is_packed`."""
+    return any(map(bytes.startswith, bodies, repeat((_MAGIC, FRAME_MAGIC))))
 
 
 def read(body: bytes | memoryview) -> Iterator[Pack]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from catchment.archives import Archive
 from catchment.errors import Malformed
@@ -23,6 +24,7 @@ from catchment.pack import (
     MAX_PLAIN_BYTES,
     Header,
     Pack,
+    any_packed,
     assemble,
     build_bounded,
     check_lines,
@@ -36,6 +38,8 @@ from catchment.pack import (
 )
 from catchment.queues import Delivery, Message
 from catchment.record import DEFAULT_WINDOW, Line, check_table
+
+_body = attrgetter("body")
 
 OWN_FILE_ROWS = 1_000
 SMALL_PACK_RECORDS = 50
@@ -109,8 +113,9 @@ class Round:
         received_bytes = delivery.bytes
         self.received_bytes += received_bytes
         self.deliveries.append(replace(delivery, messages=()))
-        plain = [message for message in delivery.messages if not is_packed(message.body)]
-        if len(plain) < len(delivery.messages):
+        plain: Sequence[Message] = delivery.messages
+        if any_packed(map(_body, plain)):
+            plain = [message for message in delivery.messages if not is_packed(message.body)]
             for message in delivery.messages:
                 if is_packed(message.body):
                     self._add_packs(message)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 
 from catchment.queues import Message
@@ -188,6 +189,10 @@ class Reader:
 
     def _messages(self, found: Sequence[tuple[int, object, object]]) -> list[tuple[int, Message]]:
         """What they hold; those that damage has left something else in are left out."""
+        ids, times, bodies = zip(*found, strict=True)
+        if set(times) == {self._enqueued[0]} and set(map(type, bodies)) == {bytes}:
+            identities = map(self._prefix.__add__, map(str, ids))
+            return list(zip(ids, map(Message, bodies, identities, repeat(self._enqueued[1])), strict=True))
         rows = []
         for row_id, enqueued_at, body in found:
             if enqueued_at == self._enqueued[0] and type(body) is bytes:
