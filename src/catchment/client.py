@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Self
@@ -92,8 +93,8 @@ class Connection:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def ask(self, sql: str, parameters: Sequence[Any]) -> http.client.HTTPResponse:
-        """The answer as a stream of Arrow's IPC format."""
+    def ask(self, sql: str, parameters: Sequence[Any]) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The answer as a stream of Arrow's IPC format, and what it comes over: both are the caller's to close."""
         body = json.dumps(
             {
                 "sql": numbered(sql),
@@ -108,12 +109,14 @@ class Connection:
         try:
             connection.request("POST", f"{self._base}/api/query", body.encode(), headers)
             answer = connection.getresponse()
-        except OSError as error:
+            refused = None if answer.status == 200 else answer.read()
+        except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise OperationalError(f"{self._scheme}://{self._host} cannot be reached: {error}") from error
-        if answer.status != 200:
-            raise _refused(answer.status, answer.read())
-        return answer
+        if refused is not None:
+            connection.close()
+            raise _refused(answer.status, refused)
+        return connection, answer
 
 
 def _refused(status: int, body: bytes) -> Error:
@@ -154,14 +157,15 @@ class Cursor:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._answer: http.client.HTTPResponse | None = None
+        self._over: tuple[http.client.HTTPConnection, http.client.HTTPResponse] | None = None
         self._stream: Any = None
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self.description: list[tuple[Any, ...]] | None = None
         self.rowcount = -1
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
-        """Ask. Raises `ProgrammingError` for wrong SQL, `OperationalError` where it may work later."""
+        """Ask. Raises `ProgrammingError` for wrong SQL, `OperationalError` where it may work later, and where the answer
+        breaks off: what goes wrong after the first rows were sent, such as a value that cannot be cast."""
         import nanoarrow
         from nanoarrow.ipc import InputStream
 
@@ -170,10 +174,25 @@ class Cursor:
         if isinstance(parameters, str | Mapping):
             raise InterfaceError("parameters are a list or tuple, for each ? one")
         self.close()
-        self._answer = self._connection.ask(sql, parameters)
-        self._stream = nanoarrow.ArrayStream(InputStream.from_readable(self._answer))
-        self.description = [(each.name, each.type, *[None] * 5) for each in columns_of(self._stream)]
+        self._over = self._connection.ask(sql, parameters)
+        with self._unbroken():
+            self._stream = nanoarrow.ArrayStream(InputStream.from_readable(self._over[1]))
+            self.description = [(each.name, each.type, *[None] * 5) for each in columns_of(self._stream)]
         return self
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """What reading raises, as an error of ours; the rest is given up."""
+        from nanoarrow._utils import NanoarrowException
+
+        try:
+            yield
+        except (NanoarrowException, OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OperationalError(
+                f"the answer broke off: {' '.join(str(error).split())}. The SQL failed after its first rows, or the"
+                " connection was lost; ask again, or look at the query in the SQL editor"
+            ) from error
 
     def executemany(self, sql: str, many: Sequence[Sequence[Any]]) -> Self:
         """Each in turn; the rows are those of the last."""
@@ -192,7 +211,9 @@ class Cursor:
         """The result as a polars DataFrame."""
         import polars
 
-        return polars.DataFrame(self.arrow())
+        stream = self.arrow()
+        with self._unbroken():
+            return polars.DataFrame(stream.read_all())
 
     def df(self) -> Any:
         """The result as a pandas DataFrame."""
@@ -209,9 +230,16 @@ class Cursor:
         return self._rows
 
     def _to_the_end(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        yield from rows
-        if self._answer is not None:
-            self._answer.close()
+        with self._unbroken():
+            yield from rows
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._over is not None:
+            connection, answer = self._over
+            answer.close()
+            connection.close()
+        self._over = None
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """The next row; None at the end."""
@@ -233,9 +261,8 @@ class Cursor:
 
     def close(self) -> None:
         """Give up the rest. Twice does nothing."""
-        if self._answer is not None:
-            self._answer.close()
-        self._answer = self._stream = self._rows = self.description = None
+        self._let_go()
+        self._stream = self._rows = self.description = None
         self.rowcount = -1
 
     def setinputsizes(self, sizes: object) -> None:

@@ -81,6 +81,36 @@ def test_what_is_wrong_is_told_apart(connection: client.Connection, world: World
         client.connect("data.acme.example", "x")
 
 
+def test_an_answer_that_breaks_off_is_an_error_of_ours(connection: client.Connection) -> None:
+    late = "SELECT if(i > 900_000, 'a', '1')::INT AS n FROM range(1_000_000) t(i)"
+    with pytest.raises(OperationalError, match="the answer broke off"):
+        connection.execute(late).fetchall()
+    cursor = connection.execute(late)
+    assert cursor.fetchone() == (1,)
+    with pytest.raises(OperationalError, match="the answer broke off"):
+        for _ in cursor:
+            pass
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("sent", [b"", b"\xff\xff\xff\xff\x10"], ids=["before the columns", "within them"])
+def test_a_lost_connection_is_an_error_of_ours(sent: bytes) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def answer() -> None:
+            connected, _ = listening.accept()
+            with connected:
+                connected.recv(65_536)
+                connected.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + sent)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        made = client.connect(f"http://127.0.0.1:{listening.getsockname()[1]}", "x")
+        with pytest.raises(OperationalError, match="the answer broke off"):
+            made.execute("SELECT 1").fetchall()
+        thread.join()
+
+
 def test_a_closed_connection_asks_nothing(address: str) -> None:
     with client.connect(address, "x") as made:
         pass
