@@ -235,10 +235,15 @@ class Unclosed:
         """It is the rig's."""
 
 
+def scripts(answer: Answer) -> list[dict[str, Any]]:
+    """All that a page says to its script."""
+    found = re.findall(rb'<script type="application/json" class="payload">(.*?)</script>', answer.body, re.DOTALL)
+    return [json.loads(each) for each in found]
+
+
 def payloads(answer: Answer) -> dict[str, Any]:
     """The tiles in a page by their ids."""
-    found = re.findall(rb'<script type="application/json" class="payload">(.*?)</script>', answer.body, re.DOTALL)
-    return {each["id"]: each for each in map(json.loads, found)}
+    return {each["id"]: each for each in scripts(answer) if "id" in each}
 
 
 def lines(answer: Answer) -> list[Any]:

@@ -45,9 +45,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result, and whether it comes from an earlier question. `trouble` is why there is no newer one."""
+    """A result, and whether it comes from an earlier question. `trouble` is why there is no newer one; `true_at_s`
+    when it was known to be what the warehouse says, as Unix time: when it ran, or its tables were last found as they
+    were."""
 
     result: Result
+    true_at_s: float
     is_cached: bool = False
     trouble: CatchmentError | None = None
 
@@ -81,6 +84,7 @@ class _Kept:
     result: Result
     versions: Mapping[str, str] | None
     checked_s: float
+    true_at_s: float
 
 
 @dataclass(slots=True)
@@ -109,16 +113,17 @@ class Asking:
         kept = self._kept.get(question.key)
         if kept is not None and await self._is_good(question, kept, refresh_s):
             self._kept.move_to_end(question.key)
-            return Answer(kept.result, is_cached=True)
+            return Answer(kept.result, kept.true_at_s, is_cached=True)
         try:
-            return Answer(await self._fly(question))
+            result = await self._fly(question)
         except Retry as trouble:
             if kept is None:
                 raise
-            return Answer(kept.result, is_cached=True, trouble=trouble)
+            return Answer(kept.result, kept.true_at_s, is_cached=True, trouble=trouble)
+        return Answer(result, result.ran_at_s)
 
     async def _is_good(self, question: Question, kept: _Kept, refresh_s: float) -> bool:
-        now_s = time.monotonic()
+        now_s, clock_s = time.monotonic(), time.time()
         if now_s - kept.checked_s < refresh_s:
             return True
         if kept.versions is None or question.tables is None:
@@ -128,7 +133,7 @@ class Asking:
                 return False
         except CatchmentError:
             return False
-        kept.checked_s = now_s
+        kept.checked_s, kept.true_at_s = now_s, clock_s
         return True
 
     async def versions(self, tables: frozenset[str]) -> Mapping[str, str]:
@@ -191,7 +196,7 @@ class Asking:
 
     def _keep(self, question: Question, result: Result, versions: Mapping[str, str] | None) -> None:
         self._drop(question.key)
-        self._kept[question.key] = _Kept(result, versions, time.monotonic())
+        self._kept[question.key] = _Kept(result, versions, time.monotonic(), result.ran_at_s)
         self._values += result.size
         while self._values > MAX_CACHED_VALUES and len(self._kept) > 1:
             self._drop(next(iter(self._kept)))

@@ -234,8 +234,10 @@ def test_new_data_shows_and_nothing_new_is_not_sent(analyst: Visitor) -> None:
             settled(page)
             return answered.value.status
 
-        assert after_a_while() == 200
+        expect(page.locator(".foot")).to_contain_text(re.compile(r"As of \d\d:\d\d, London"))
+        page.evaluate("document.querySelector('.foot time').textContent = 'long ago'")
         assert after_a_while() == 304
+        expect(page.locator(".foot time")).to_have_text(re.compile(r"^\d\d:\d\d$"))
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from catchment.serve.tiles.payloads import CHARTS, Told, tell
 from catchment.serve.tiles.running import Unaskable
 from catchment.serve.tiles.view import View
 from catchment.serve.web import filtering
+from catchment.serve.web.foot import as_of, foot
 from catchment.serve.web.parts import parts_of
 from catchment.serve.web.presence import while_there
 from catchment.serve.web.site import Closed, Site
@@ -145,8 +146,11 @@ class _Boards:
 
     async def _whole(self, request: Request, name: str, head: str, view: View) -> AsyncIterator[bytes]:
         yield head.encode()
-        async for told in self._told(request, name, view):
-            yield b'<script type="application/json" class="payload">' + _safe(told.payload) + b"</script>\n"
+        told = []
+        async for each in self._told(request, name, view):
+            told.append(each)
+            yield _script(each.payload)
+        yield _script({"foot": foot(view, as_of(view, told)), "tag": _tag(told)})
         yield b"</div>\n</body>\n</html>\n"
 
     async def _told(self, request: Request, name: str, view: View) -> AsyncIterator[Told]:
@@ -201,23 +205,22 @@ class _Boards:
         if "if-none-match" not in request.headers:
             return _streamed(request, self._lines(request, board_name, view), "application/x-ndjson")
         told = [each async for each in self._told(request, board_name, view)]
-        tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
-        headers = {"ETag": tag}
+        tag, now = _tag(told), as_of(view, told)
+        headers = {"ETag": tag, "As-Of": now}
         if request.headers["if-none-match"] == tag:
             return Response(status_code=304, headers=headers)
         body = b"".join(_ENCODER.encode(each.payload) + b"\n" for each in told)
-        body += _ENCODER.encode({"foot": foot(view)}) + b"\n"
+        body += _ENCODER.encode({"foot": foot(view, now)}) + b"\n"
         return Response(body, headers=headers, media_type="application/x-ndjson")
 
     async def _lines(self, request: Request, name: str, view: View) -> AsyncIterator[bytes]:
         dropped = "; ".join(each.text for each in view.chosen.dropped)
-        yield _ENCODER.encode({"filters": filtering.bar(view), "foot": foot(view), "said": dropped}) + b"\n"
+        yield _ENCODER.encode({"filters": filtering.bar(view), "said": dropped}) + b"\n"
         told = []
         async for each in self._told(request, name, view):
             told.append(each)
             yield _ENCODER.encode(each.payload) + b"\n"
-        tag = payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
-        yield _ENCODER.encode({"tag": tag}) + b"\n"
+        yield _ENCODER.encode({"foot": foot(view, as_of(view, told)), "tag": _tag(told)}) + b"\n"
 
     async def piece(self, request: Request) -> Response:
         """`GET /d/NAME/tiles/ID/rows|details|csv|parquet`."""
@@ -333,16 +336,15 @@ def _known(entry: Entry | None) -> Entry:
     return entry
 
 
-def foot(view: View) -> str:
-    """The state of the data, in a line."""
-    now = datetime.now(view.zone)
-    place = view.zone.key.rpartition("/")[2].replace("_", " ")
-    return f'<span class="dot"></span>As of {now:%H:%M}, {place} · refreshes every {span(view.refresh_s)}'
+def _script(payload: payloads.Payload) -> bytes:
+    """For the page's own script to read; JSON that ends no script element."""
+    safe = _ENCODER.encode(payload).replace(b"<", b"\\u003c")
+    return b'<script type="application/json" class="payload">' + safe + b"</script>\n"
 
 
-def _safe(payload: payloads.Payload) -> bytes:
-    """JSON that ends no script element."""
-    return _ENCODER.encode(payload).replace(b"<", b"\\u003c")
+def _tag(told: Sequence[Told]) -> str:
+    """What tells other tiles apart, however long they took."""
+    return payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
 
 
 def _streamed(request: Request, pieces: AsyncIterator[bytes], type_: str = "text/html; charset=utf-8") -> Response:

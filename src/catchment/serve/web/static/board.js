@@ -43,7 +43,11 @@ async function ask(search, { quiet = false } = {}) {
   try {
     const headers = quiet && tag ? { "If-None-Match": tag } : {};
     const answer = await fetch(`${board}/tiles${search}`, { signal: mine.signal, headers });
-    if (answer.status === 304) return true;
+    if (answer.status === 304) {
+      const age = document.querySelector(".foot time");
+      if (age) age.textContent = answer.headers.get("As-Of");
+      return true;
+    }
     if (answer.status === 401) { location.reload(); return false; }
     if (!answer.ok) { idle(); announce((await answer.json()).error ?? answer.statusText); return false; }
     tag = answer.headers.get("ETag") ?? tag;
