@@ -164,8 +164,8 @@ class Cursor:
         self.rowcount = -1
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
-        """Ask. Raises `ProgrammingError` for wrong SQL, `OperationalError` where it may work later, and where the answer
-        breaks off: what goes wrong after the first rows were sent, such as a value that cannot be cast."""
+        """Ask. Raises `ProgrammingError` for wrong SQL, `OperationalError` where it may work later. Reading the rows
+        raises it too, where the answer breaks off: such as by a value far down that cannot be cast."""
         import nanoarrow
         from nanoarrow.ipc import InputStream
 

@@ -183,8 +183,10 @@ class World:
 
 
 @contextmanager
-def serving(root: Path, zone: str = "UTC", warehouse: Any = None, **config: Any) -> Iterator[World]:
-    """The pages of a project in a folder."""
+def serving(
+    root: Path, zone: str = "UTC", warehouse: Any = None, dialect: str = "duckdb", **config: Any
+) -> Iterator[World]:
+    """The pages of a project in a folder, on DuckDB unless another warehouse is given, with its dialect."""
     rig = Rig(root, warehouse=warehouse)
     state = SqliteState(SqliteState.Config(), root / ".catchment")
     settings = ServeConfig(public_url=f"https://{HOST}", **config)
@@ -198,7 +200,7 @@ def serving(root: Path, zone: str = "UTC", warehouse: Any = None, **config: Any)
             raise WarehouseDown("the warehouse is not running")
         return Unclosed(world)
 
-    parts = Parts("acme", ZoneInfo(zone), settings, root, root / ".catchment", state, open_warehouse, "duckdb")
+    parts = Parts("acme", ZoneInfo(zone), settings, root, root / ".catchment", state, open_warehouse, dialect)
     made = application(parts)
     with pytest.MonkeyPatch.context() as patch:
         wrapped = serve_app.wrapped

@@ -1,18 +1,22 @@
-"""Days and weeks by the project's clock: in Kolkata, and over a day of 23 hours and one of 25; and the number that
-one scan answers is the plain query's."""
+"""Days and weeks by the project's clock: in Kolkata, and over a day of 23 hours and one of 25, the same on DuckDB
+and on PostgreSQL; and the number that one scan answers is the plain query's."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from catchment.warehouses.postgres import PostgresWarehouse
 from tests.load.loading import event
 from tests.serve.pages import World, payloads, serving
+from tests.servers.postgres import PostgresServer
 
 ZONES = {
     "Asia/Kolkata": datetime(2026, 3, 5, tzinfo=UTC),
@@ -26,7 +30,7 @@ filters:
   period: {{type: period, default: {period}}}
 ---
 ```sql table rows page=100
-select strftime(date_trunc('{unit}', happened), '%Y-%m-%d') as day, count(*) as n from web.event
+select cast(cast(date_trunc('{unit}', happened) as date) as varchar) as day, count(*) as n from web.event
 where happened in $period group by 1 order by 1
 ```
 
@@ -44,11 +48,25 @@ def moments(start: datetime) -> list[datetime]:
     return [start + timedelta(minutes=37 * n) for n in range(200)]
 
 
+@contextmanager
+def serving_on(dialect: str, folder: Path, zone: str, request: pytest.FixtureRequest) -> Iterator[World]:
+    """The pages on that warehouse, which is real."""
+    warehouse = None
+    if dialect == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        warehouse = PostgresWarehouse(PostgresWarehouse.Config(server.emptied_database()), folder)
+    with serving(folder, zone=zone, warehouse=warehouse, dialect=dialect) as world:
+        yield world
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
 @pytest.mark.parametrize("name", ZONES)
-def test_days_and_weeks_are_those_of_the_project_s_clock(name: str, tmp_path: Path) -> None:
+def test_days_and_weeks_are_those_of_the_project_s_clock(
+    name: str, dialect: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     zone = ZoneInfo(name.strip())
     times = moments(ZONES[name])
-    with serving(tmp_path, zone=zone.key) as world:
+    with serving_on(dialect, tmp_path, zone.key, request) as world:
         world.rig.file(*(event(f"e{n}", happened=at.isoformat()) for n, at in enumerate(times)))
         local = [at.astimezone(zone) for at in times]
         first, last = local[0].date() + timedelta(days=1), local[-1].date() - timedelta(days=1)
