@@ -4,6 +4,7 @@ CatchmentError            what went wrong, where, and how to fix it
 ├── Retry                 the same call may succeed later: nothing was lost, nothing was half done
 │   ├── QueueFull             the embedded queue has reached its size limit
 │   ├── WarehouseDown         the warehouse cannot be reached or opened
+│   │   └── WarehouseGone         its process went in the middle of the call
 │   ├── SchemaChanged         a table's columns moved on since the batch was guarded
 │   └── CannotWiden           a column holds values that its wider type would change: plan without it
 ├── Skip                  this one record, message or file is bad: keep it as a dead letter and go on
@@ -37,6 +38,10 @@ class QueueFull(Retry):
 
 class WarehouseDown(Retry):
     """The warehouse cannot be reached or opened at the moment."""
+
+
+class WarehouseGone(WarehouseDown):
+    """The warehouse was there when the call began, and went in the middle of it, as when its process is restarted."""
 
 
 class SchemaChanged(Retry):

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from catchment.errors import UsageError, WarehouseDown
+from catchment.errors import Retry, UsageError, WarehouseDown, WarehouseGone
 from catchment.serve.asking import Asking, Handle, Question
+from catchment.serve.restarts import RUNS
 from catchment.warehouses import ArrowStream
 from tests.serve.streams import Stream
 
@@ -152,6 +153,32 @@ def test_while_the_warehouse_is_down_the_last_answer_is_given_with_the_trouble()
         assert str(answer.trouble) == "gone"
 
     run(work)
+
+
+def test_a_query_runs_again_where_the_warehouse_went_in_its_middle() -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        gone = iter([WarehouseGone("restarted"), WarehouseDown("not there yet"), WarehouseDown("nor now")])
+
+        def run(question: Question, handle: Handle) -> ArrowStream:
+            error = next(gone, None)
+            if error is not None:
+                raise error
+            return Stream(question.sql)
+
+        asking._run = run
+        assert (await asking.ask(Question("select 1"), 10)).trouble is None
+
+    run(work)
+
+
+@pytest.mark.parametrize("timeout_s", [30.0, 0.0], ids=["it goes each time", "because of this very query"])
+def test_it_does_not_for_ever(timeout_s: float) -> None:
+    async def work(asking: Asking, asked: Asked) -> None:
+        asked.error = WarehouseGone("restarted")
+        with pytest.raises(Retry, match="restarted" if timeout_s else "took longer than 0 s"):
+            await asking.ask(Question("select 1", timeout_s=timeout_s), 10)
+
+    assert len(run(work).asked) == (RUNS if timeout_s else 1)
 
 
 def test_an_error_is_everybody_s_and_is_not_kept() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from catchment.errors import CatchmentError, Retry
+from catchment.serve.restarts import through_restarts
 from catchment.serve.results import Result, read
 from catchment.warehouses import ArrowStream
 
@@ -189,8 +190,9 @@ class Asking:
     def _ask_in_thread(self, question: Question, handle: Handle) -> Result:
         began_s = time.perf_counter()
         asked_at_s = time.time()
-        stream = self._run(question, handle)
-        result = read(stream, question.max_rows)
+        result = through_restarts(
+            lambda: read(self._run(question, handle), question.max_rows), question.timeout_s, lambda: handle.is_ended
+        )
         took_ms = (time.perf_counter() - began_s) * 1000
         return replace(result, ran_ms=took_ms, ran_at_s=asked_at_s)
 

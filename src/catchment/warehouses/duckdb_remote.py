@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from catchment import __version__
-from catchment.errors import Retry, StorageError, UsageError, WarehouseDown
+from catchment.errors import Retry, StorageError, UsageError, WarehouseDown, WarehouseGone
 from catchment.warehouses import (
     ArrowStream,
     Asker,
@@ -395,4 +395,4 @@ def _check_version(description: wire.Description) -> None:
 def _down(error: Exception) -> WarehouseDown:
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
         return WarehouseDown("the warehouse process is not running", "catchment up")
-    return WarehouseDown(f"the warehouse process has gone ({error or type(error).__name__})", "catchment status")
+    return WarehouseGone(f"the warehouse process has gone ({error or type(error).__name__})", "catchment status")

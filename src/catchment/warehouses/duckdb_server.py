@@ -31,6 +31,7 @@ from catchment import __version__
 from catchment.errors import Abort, CatchmentError, NoSpace, Retry, Skip, StorageError, UsageError, WarehouseDown
 from catchment.warehouses import ArrowStream, Warehouse
 from catchment.warehouses import duckdb_wire as wire
+from catchment.warehouses.overdue import LATE_S, Computing, Overdue, end_process
 from catchment.warehouses.running import Running
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,17 @@ class WarehouseServer:
     """Serves a warehouse on the socket of a runtime folder, with threads of its own, until `stop`."""
 
     def __init__(
-        self, warehouse: Warehouse, runtime: Path, *, max_queries: int = MAX_QUERIES, queue_s: float = QUEUE_S
+        self,
+        warehouse: Warehouse,
+        runtime: Path,
+        *,
+        max_queries: int = MAX_QUERIES,
+        queue_s: float = QUEUE_S,
+        give_up: Callable[[], None] | None = None,
     ) -> None:
+        """`give_up` is called where a query ignores that it was ended; it ends this process, unless another is
+        given."""
+        self._overdue = Overdue(LATE_S, give_up or end_process)
         self._warehouse = warehouse
         self._runtime = runtime
         self._max_queries = max_queries
@@ -66,7 +76,7 @@ class WarehouseServer:
         _clear(path)
         token = secrets.token_urlsafe(32)
         try:
-            self._listener = _Listener(path, self._warehouse, token, self._max_queries, self._queue_s)
+            self._listener = _Listener(path, self._warehouse, token, self._max_queries, self._queue_s, self._overdue)
             path.chmod(0o600)
             description = wire.Description(wire.PROTOCOL, __version__, os.getpid(), str(path), token)
             _write_private(self._runtime / wire.DESCRIPTION_FILE, msgspec.json.encode(description))
@@ -227,7 +237,9 @@ class _Listener(ThreadingMixIn, UnixStreamServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, path: Path, warehouse: Warehouse, token: str, max_queries: int, queue_s: float) -> None:
+    def __init__(
+        self, path: Path, warehouse: Warehouse, token: str, max_queries: int, queue_s: float, overdue: Overdue
+    ) -> None:
         super().__init__(str(path), _Handler)
         self.path = path
         self.inode = path.stat().st_ino
@@ -238,6 +250,7 @@ class _Listener(ThreadingMixIn, UnixStreamServer):
         self.queries = threading.BoundedSemaphore(max_queries)
         self.traffic = _Traffic()
         self.running = Running()
+        self.overdue = overdue
         self.draining = False
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -357,10 +370,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise UsageError(f"a parameter can't be read: {error}") from None
         departed = threading.Event()
         streams: list[ArrowStream] = []
+        computing: list[Computing] = []
         query_id = query.asker.query_id if query.asker else ""
 
         def leave() -> None:
             departed.set()
+            for each in computing:
+                each.end()
             if query_id:
                 self.server.warehouse.cancel(query_id)  # before it has a stream, too
             for stream in streams:
@@ -370,7 +386,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.named(query_id, leave),
             self.server.traffic.watched(self.connection, leave),
             self.server.a_query(departed),
+            self.server.overdue.watched(query.timeout_s) as watched,
         ):
+            computing.append(watched)
+            if departed.is_set():
+                raise Retry("the query was cancelled")
             stream = self.server.warehouse.query(
                 query.sql, params, timeout_s=query.timeout_s, max_rows=query.max_rows, asker=query.asker
             )
@@ -378,11 +398,11 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 if departed.is_set():
                     raise Retry("the query was cancelled")
-                self._send_stream(stream)
+                self._send_stream(stream, watched)
             finally:
                 stream.close()
 
-    def _send_stream(self, stream: ArrowStream) -> None:
+    def _send_stream(self, stream: ArrowStream, computing: Computing) -> None:
         self.connection.settimeout(SLOW_READER_S)
         self.send_response_only(200)
         self.send_header("Content-Type", "application/octet-stream")
@@ -391,8 +411,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for piece in stream.ipc():
                 view = memoryview(piece)
-                for start in range(0, len(view), wire.PIECE_BYTES):
-                    self._send_frame(wire.DATA, view[start : start + wire.PIECE_BYTES])
+                with computing.paused():
+                    for start in range(0, len(view), wire.PIECE_BYTES):
+                        self._send_frame(wire.DATA, view[start : start + wire.PIECE_BYTES])
         except CatchmentError as error:
             ended = WarehouseDown("the warehouse process is stopping") if self.server.draining else error
             self._send_frame(wire.PROBLEM, wire.encode(wire.problem(ended)))

@@ -19,6 +19,7 @@ from catchment.log import get_log
 from catchment.record import uuid7
 from catchment.serve.accounts import User, client_of, current_user, require
 from catchment.serve.asking import Handle, Question
+from catchment.serve.restarts import through_restarts
 from catchment.serve.results import Result, read
 from catchment.serve.tiles.payloads import tell
 from catchment.serve.tiles.running import error_place
@@ -162,7 +163,11 @@ class _Editor:
         user, handle, began_s = current_user(request), Handle(), time.perf_counter()
 
         def ask() -> Result:
-            return read(self._site.asked.run(question, handle), question.max_rows)
+            return through_restarts(
+                lambda: read(self._site.asked.run(question, handle), question.max_rows),
+                question.timeout_s,
+                lambda: handle.is_ended,
+            )
 
         outcome: Outcome = "done"
         result: Result | None = None

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from catchment.errors import CatchmentError, UsageError
 from catchment.rendering.formats import WRITERS, write_parquet
 from catchment.serve.asking import Handle, Question
+from catchment.serve.restarts import through_restarts
 from catchment.serve.warehouse import Asked
 from catchment.warehouses import ArrowStream
 
@@ -53,6 +54,7 @@ class _Pipe:
         self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_PIECES)
         self._gathered = bytearray()
         self.is_closed = False
+        self.has_begun = False
 
     def write(self, data: bytes, /) -> int:
         """Gathered, so that an error of the first rows comes before the first piece does."""
@@ -61,7 +63,12 @@ class _Pipe:
             self._flush()
         return len(data)
 
+    def forget(self) -> None:
+        """What is gathered: it is written once more. Not after the first piece, which `has_begun` tells."""
+        self._gathered.clear()
+
     def _flush(self) -> None:
+        self.has_begun = True
         self._put(bytes(self._gathered))
         self._gathered.clear()
 
@@ -150,7 +157,11 @@ async def whole(asked: Asked, question: Question, format_: str, name: str) -> Re
 
     try:
         if format_ == "parquet":
-            file = await in_thread(lambda: _parquet(asked.run(question, handle)))
+            file = await in_thread(
+                lambda: through_restarts(
+                    lambda: _parquet(asked.run(question, handle)), question.timeout_s, lambda: handle.is_ended
+                )
+            )
             return _Download(lambda: file.read(_COPY_BYTES) or None, file.close, format_, name)
         threading.Thread(
             target=_write, args=(asked, question, handle, format_, pipe), name="download", daemon=True
@@ -168,12 +179,17 @@ async def whole(asked: Asked, question: Question, format_: str, name: str) -> Re
 
 def _write(asked: Asked, question: Question, handle: Handle, format_: str, pipe: _Pipe) -> None:
     error: BaseException | None = None
-    try:
+
+    def write() -> None:
+        pipe.forget()
         stream = asked.run(question, handle)
         try:
             WRITERS[format_](stream.ipc(), pipe)
         finally:
             stream.close()
+
+    try:
+        through_restarts(write, question.timeout_s, lambda: handle.is_ended or pipe.has_begun)
     except _Gone:
         pass
     except BaseException as raised:
