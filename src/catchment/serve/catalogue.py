@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from catchment.errors import CatchmentError
 from catchment.record import OWN_SCHEMA
-from catchment.serve.library import Library
+from catchment.serve.library import Entry, Library
 from catchment.serve.results import Result, read
 from catchment.sql.scope import Column
 from catchment.sql.tables import tables_read
@@ -34,6 +34,14 @@ FROM information_schema.columns c
 JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
 WHERE c.table_schema NOT IN ('information_schema', 'pg_catalog', '{OWN_SCHEMA}')
 ORDER BY c.table_schema, c.table_name, c.ordinal_position
+"""
+_AGES = """
+SELECT table_name, max(last_received_at) FROM catchment.ledger WHERE inserted > 0 GROUP BY table_name
+"""
+_LOADS = """
+SELECT date_trunc($2, loaded_at) AS at, CAST(sum(inserted) AS BIGINT),
+    CAST(max(extract(epoch FROM loaded_at - first_received_at)) AS DOUBLE PRECISION)
+FROM catchment.ledger WHERE table_name = $1 AND inserted > 0 AND loaded_at > $3 GROUP BY 1 ORDER BY 1
 """
 _CHANGES = """
 SELECT changed_at, kind, field, column_name, type_before, type_after FROM catchment.schema_change
@@ -66,6 +74,16 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
+class Loads:
+    """How many rows came into a table in each of the last minutes, hours or days, the oldest first; and by how much
+    the slowest of them was later in the table than it was received."""
+
+    unit: str
+    rows: tuple[tuple[datetime, int], ...] = ()
+    late_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """A table in full. `behind` is the time of its latest row; changes are the latest first."""
 
@@ -76,6 +94,7 @@ class Described:
     filled: tuple[Filled, ...]
     sample: Result
     changes: tuple[tuple[Any, ...], ...]
+    loads: Loads
     used_by: tuple[tuple[str, str], ...]
 
 
@@ -98,6 +117,9 @@ class Catalogue:
         self._dialect = dialect
         self._known: Mapping[str, Table] = {}
         self._known_at_s = -KNOWN_FOR_S
+        self._ages: Mapping[str, datetime] = {}
+        self._ages_at_s = -KNOWN_FOR_S
+        self._reads: dict[str, tuple[Entry, frozenset[str]]] = {}
         self._asking = asyncio.Lock()
 
     async def tables(self) -> Mapping[str, Table]:
@@ -134,17 +156,33 @@ class Catalogue:
             return None
         return await asyncio.to_thread(self._describe, table, allowed)
 
-    def _reads(self, fences: Sequence[Any]) -> set[str]:
-        found: set[str] = set()
-        for fence in fences:
-            found |= tables_read(fence.sql.text, self._dialect) or set()
-        return found
+    async def ages(self) -> Mapping[str, datetime]:
+        """When the latest row of each loaded table came, as of at most ten seconds ago; none while the warehouse is
+        down."""
+        async with self._asking:
+            if time.monotonic() - self._ages_at_s > KNOWN_FOR_S:
+                try:
+                    self._ages = dict((await asyncio.to_thread(self._rows, _AGES)).rows)
+                except CatchmentError:
+                    return {}
+                self._ages_at_s = time.monotonic()
+        return self._ages
+
+    def reads(self, entry: Entry) -> frozenset[str]:
+        """The tables that a dashboard reads, as far as its SQL can be parsed; its own queries may be among them."""
+        known = self._reads.get(entry.name)
+        if known is None or known[0] is not entry:
+            found: set[str] = set()
+            for fence in entry.board.fences:
+                found |= tables_read(fence.sql.text, self._dialect) or set()
+            known = self._reads[entry.name] = entry, frozenset(found)
+        return known[1]
 
     def _describe(self, table: Table, allowed: Callable[[Sequence[str]], bool]) -> Described:
         used_by = tuple(
             (entry.name, entry.board.title)
             for entry in self._library.entries()
-            if allowed(entry.board.groups) and table.name in self._reads(entry.board.fences)
+            if allowed(entry.board.groups) and table.name in self.reads(entry)
         )
         source = table_name(table.name)
         rows = latest = None
@@ -158,22 +196,38 @@ class Catalogue:
         sample = self._rows(f"SELECT {shown} FROM {source}{order} LIMIT {SHOWN_ROWS}")
         sampled, filled = self._filled(newest, table.columns)
         changes = self._rows(_CHANGES, [table.name]).rows if table.is_loaded else ()
-        return Described(table, rows, latest, sampled, filled, sample, changes, used_by)
+        loads = self._loads(table.name) if table.is_loaded else Loads("hour")
+        return Described(table, rows, latest, sampled, filled, sample, changes, loads, used_by)
+
+    def _loads(self, table: str) -> Loads:
+        """By hour, unless all came within a few of them: then by minute."""
+        now = datetime.now(UTC)
+        for unit, step, most in (("hour", timedelta(hours=1), 48), ("minute", timedelta(minutes=1), 60)):
+            since = now - step * most
+            found = self._rows(_LOADS, [table, unit, since]).rows
+            if unit == "minute" or not found or now - _aware(found[0][0]) > timedelta(hours=3):
+                break
+        counts = {_aware(at): count for at, count, _ in found}
+        last = now.replace(second=0, microsecond=0, minute=now.minute if unit == "minute" else 0)
+        rows = tuple((at, counts.get(at, 0)) for at in (last - step * (most - 1 - place) for place in range(most)))
+        return Loads(unit, rows, max((late for _, _, late in found), default=0.0))
 
     def _filled(self, newest: str, columns: Sequence[Column]) -> tuple[int, tuple[Filled, ...]]:
         plain = [column for column in columns if _is_plain(column)]
         parts = ["count(*)", *(f"count({quoted(column.name)})" for column in columns)]
         for column in plain:
             at = quoted(column.name)
-            parts += [f"count(DISTINCT {at})", f"CAST(min({at}) AS VARCHAR)", f"CAST(max({at}) AS VARCHAR)"]
+            text = f"CAST({at} AS VARCHAR)"
+            few = f"CASE WHEN count(DISTINCT {at}) <= {FEW_VALUES} THEN string_agg(DISTINCT {text}, ', ') END"
+            parts += [f"count(DISTINCT {at})", f"CAST(min({at}) AS VARCHAR)", f"CAST(max({at}) AS VARCHAR)", few]
         row = list(self._rows(f"SELECT {', '.join(parts)} FROM {newest}").rows[0])
         sampled, counts, rest = row[0], row[1 : 1 + len(columns)], row[1 + len(columns) :]
-        told = {column.name: rest[at * 3 : at * 3 + 3] for at, column in enumerate(plain)}
+        told = {column.name: rest[at * 4 : at * 4 + 4] for at, column in enumerate(plain)}
         found = []
         for column, count in zip(columns, counts, strict=True):
-            distinct, low, high = told.get(column.name, (None, None, None))
-            values = "" if low is None or high is None else low if low == high else f"{_short(low)} … {_short(high)}"
-            found.append(Filled(column, count / sampled if sampled else None, distinct, values))
+            distinct, low, high, some = told.get(column.name, (None, None, None, None))
+            share = count / sampled if sampled else None
+            found.append(Filled(column, share, distinct, _values(column, low, high, some)))
         return sampled, tuple(found)
 
     async def search(self, words: str, allowed: Callable[[Sequence[str]], bool], *, with_tables: bool) -> list[Hit]:
@@ -211,6 +265,10 @@ class Catalogue:
         return hits
 
 
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def _has(text: str, words: Sequence[str]) -> bool:
     lowered = text.lower()
     return all(word in lowered for word in words)
@@ -234,5 +292,22 @@ def _is_plain(column: Column) -> bool:
     return not any(part in column.type.lower() for part in _NOT_COMPARED)
 
 
+def _values(column: Column, low: str | None, high: str | None, few: str | None) -> str:
+    """What a column holds: its values where they are few, else from where to where; of texts, whose order tells
+    nothing, one of them."""
+    if low is None or high is None:
+        return ""
+    if few is not None and (low == high or column.type in _UNORDERED):
+        return ", ".join(sorted(few.split(", ")))
+    if column.type in _UNORDERED:
+        return f"such as {_short(low)}"
+    cut = _MINUTES if column.type.startswith("timestamp") else len(low) + len(high)
+    return f"{_short(low[:cut])} … {_short(high[:cut])}"
+
+
+_UNORDERED = {"text", "varchar", "boolean", "uuid"}
+_MINUTES = len("2026-11-30 12:40")
+
+
 def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    return text if len(text) <= 40 else f"{text[:39]}…"

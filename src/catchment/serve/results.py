@@ -19,6 +19,18 @@ from catchment.warehouses.ipc import opened
 Kind = Literal["time", "date", "number", "text", "bool", "json", "other"]
 
 DECIMAL_BYTES = 16
+_SQL_TYPES = {
+    "string": "text",
+    "large_string": "text",
+    "int8": "tinyint",
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "float": "real",
+    "date32": "date",
+    "bool": "boolean",
+    "decimal128": "decimal",
+}
 MAX_CHARACTERS = 64_000_000
 """Of all texts of a result: more is cut off like rows beyond their number, for it would fill the memory."""
 _CHARACTERS_A_VALUE = 60
@@ -32,6 +44,11 @@ class Column:
     name: str
     kind: Kind
     type: str = ""
+
+    @property
+    def sql_type(self) -> str:
+        """The type as SQL calls it."""
+        return _SQL_TYPES.get(self.type, self.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,16 @@ CREATE TABLE shared_queries (
 CREATE INDEX shared_queries_of_user ON shared_queries (user_id);
 """
 
-VERSIONS: Sequence[str] = (_ACCOUNTS + _AUDIT, _WORKSPACE)
+_VIEWS = """
+CREATE TABLE views (
+    dashboard TEXT NOT NULL,
+    day       BIGINT NOT NULL,
+    views     BIGINT NOT NULL,
+    PRIMARY KEY (dashboard, day)
+);
+"""
+
+VERSIONS: Sequence[str] = (_ACCOUNTS + _AUDIT, _WORKSPACE, _VIEWS)
 """What each version adds. The format version of a state is how many of them it has had."""
 
 

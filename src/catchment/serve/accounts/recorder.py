@@ -1,10 +1,11 @@
-"""The audit's writer: queries' rows are gathered and written together, beside the answers, which wait for nothing."""
+"""The audit's writer: queries' rows are gathered and written together, beside the answers, which wait for nothing; and
+views of dashboards are counted with them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,7 @@ from catchment.serve.accounts.user import Client, User
 from catchment.serve.config import ServeConfig
 from catchment.state import State
 from catchment.state.audit import Audit, Entry, Outcome
+from catchment.state.views import Views
 
 _log = get_log("serve")
 _GATHER_S = 0.25
@@ -26,7 +28,8 @@ _AT_ONCE = 500
 
 
 class Recorder:
-    """Notes what is asked of the warehouse. `run` belongs in a thread of its own, until `close`.
+    """Notes what is asked of the warehouse, and which dashboards are looked at. `run` belongs in a thread of its own,
+    until `close`.
 
     Half a second of rows is lost where the process is killed; those of sign-ins and of changes of accounts never are,
     since they are written together with what they tell of.
@@ -37,6 +40,7 @@ class Recorder:
         self._config = config
         self._clock = clock
         self._waiting: deque[Entry] = deque()
+        self._viewed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._lost = 0
@@ -67,6 +71,11 @@ class Recorder:
                 self._waiting.popleft()
                 self._lost += 1
 
+    def view(self, dashboard: str) -> None:
+        """Count a view. May be called from any thread, and does not block."""
+        with self._lock:
+            self._viewed[dashboard] += 1
+
     def run(self) -> None:
         """Write what is noted, and forget what is old, until `close`; then write the rest."""
         forgot_s = -_FORGET_EVERY_S
@@ -82,6 +91,7 @@ class Recorder:
         self._closed.set()
 
     def _write(self) -> None:
+        self._write_views()
         while True:
             with self._lock:
                 some = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
@@ -91,6 +101,17 @@ class Recorder:
                 with self._lock:
                     self._waiting.extendleft(reversed(some))
                 return
+
+    def _write_views(self) -> None:
+        with self._lock:
+            viewed, self._viewed = self._viewed, Counter()
+        if viewed and not self._try(partial(self._add_views, viewed)):
+            with self._lock:
+                self._viewed += viewed
+
+    def _add_views(self, viewed: Counter[str]) -> None:
+        with self._state.writing() as transaction:
+            Views(transaction).add(viewed, self._clock().date())
 
     def _add(self, entries: list[Entry]) -> None:
         with self._state.writing() as transaction:

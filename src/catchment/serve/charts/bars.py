@@ -12,7 +12,7 @@ from catchment.serve.charts.lines import stack
 from catchment.serve.charts.series import Buckets, Series, Value
 
 MOST_LYING = 12
-PITCH_PX = 44
+PITCH_PX = 56
 BAR_PX = 22
 
 
@@ -88,13 +88,16 @@ def lying_spec(it: Bars) -> Spec:
     low, high = min([0.0, *heights]), max([0.0, *heights]) or 1.0
     left = min(ticks.widest(names) + 12, 150)
     right = ticks.widest([it.write(y) for y in heights]) + 10
-    pitch = min(PITCH_PX, frame.HEIGHT / max(1, len(names)))
-    bar = min(BAR_PX, pitch * 0.54)
     values = [
         {"n": name, "y": y, "t": it.write(y) if written is not None else "–", "i": at}
         for at, (name, y, (_, written)) in enumerate(zip(names, heights, points, strict=True))
     ]
-    middle = {"signal": f"datum.i * {pitch:.2f} + {pitch / 2:.2f}"}
+    # A tile beside a higher one is as high: bars take the room there is.
+    signals = [
+        {"name": "pitch", "update": f"min({PITCH_PX}, height / {max(1, len(names))})"},
+        {"name": "thick", "update": f"min({BAR_PX}, pitch * 0.54)"},
+    ]
+    middle = {"signal": "(datum.i + 0.5) * pitch"}
     start, end = "scale('x', min(0, datum.y))", "scale('x', max(0, datum.y))"
     marks: list[Spec] = [
         {
@@ -104,8 +107,8 @@ def lying_spec(it: Bars) -> Spec:
                 "update": {
                     "x": {"signal": start},
                     "x2": {"signal": f"max({start} + 2, {end})"},
-                    "y": {"signal": f"datum.i * {pitch:.2f} + {(pitch - bar) / 2:.2f}"},
-                    "height": {"value": round(bar, 2)},
+                    "y": {"signal": "(datum.i + 0.5) * pitch - thick / 2"},
+                    "height": {"signal": "thick"},
                     "cornerRadius": {"value": 2},
                     "fill": {"value": f"@{series.color}"},
                 }
@@ -144,6 +147,7 @@ def lying_spec(it: Bars) -> Spec:
         right=right,
         top=0,
         bottom=0,
+        signals=signals,
         data=[{"name": "rows", "values": values}],
         scales=[{"name": "x", "type": "linear", "domain": [low, high], "range": "width"}],
         axes=[],

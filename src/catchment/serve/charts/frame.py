@@ -157,3 +157,20 @@ def _end_label(end: End, share: float) -> Spec:
             }
         },
     }
+
+
+def point_label(x: Any, end: End) -> Spec:
+    """A label beside a point within the plot."""
+    return {
+        "type": "text",
+        "encode": {
+            "update": {
+                "x": {"scale": "x", "value": x, "offset": 9},
+                "y": {"scale": "y", "value": end.y},
+                "text": {"value": end.text},
+                "baseline": {"value": "middle"},
+                "fill": {"value": f"@{end.color}"},
+                "fontWeight": {"value": 600 if end.is_bold else 400},
+            }
+        },
+    }

@@ -10,6 +10,8 @@ from catchment.serve.charts.frame import End, Note, Spec
 from catchment.serve.charts.series import Buckets, Series, Value
 
 DASH = [3, 3.5]
+EARLY = 0.86
+"""Of the width: a line that ends before carries its name where it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,13 @@ def line_spec(it: Lines) -> Spec:
         heights.append(it.target)
     low, high = min(heights, default=0), max(heights, default=1)
     y_ticks = ticks.four(low, high, from_zero=low >= 0 and low < (high - low) / 2)
-    top = frame.TOP + (2 * frame.NOTE_LANE if it.notes else 0)
+    notes = _seen(it)
+    lanes = min(2, len(notes))
+    top = frame.TOP + lanes * frame.NOTE_LANE
     inner = frame.HEIGHT - top - frame.BOTTOM
-    end_marks, right = frame.end_labels(_ends(it), y_ticks[0], y_ticks[-1], inner)
+    ends, early = _ends(it)
+    end_marks, right = frame.end_labels(ends, y_ticks[0], y_ticks[-1], inner)
+    end_marks += [frame.point_label(*each) for each in early]
     y_scale, y_axis, left = frame.y_axis(y_ticks, [it.write_short(value) for value in y_ticks])
     x_scale, x_axis, signals = _x(it)
     data: list[Spec] = []
@@ -52,9 +58,9 @@ def line_spec(it: Lines) -> Spec:
         if part and not is_previous:
             data.append({"name": f"p{at}", "values": [{"x": x, "y": y} for x, y in part]})
             marks += [_line(f"p{at}", series.color, 2, dashed=True), _hollow(part[-1], series.color)]
-    if it.notes:
-        data.append({"name": "notes", "values": [{"x": note.at_ms, "name": note.name} for note in it.notes]})
-        marks += _notes()
+    if notes:
+        data.append({"name": "notes", "values": [{"x": note.at_ms, "name": note.name} for note in notes]})
+        marks += _notes(lanes)
     return frame.chart(
         left=left,
         right=right,
@@ -134,21 +140,50 @@ def _names(it: Lines) -> tuple[Spec, Spec, list[Spec]]:
     return scale, axis, frame.shown(choices, max(ticks.widest(names) + 14, 24))
 
 
-def _ends(it: Lines) -> list[End]:
-    """The names at the lines' ends; a single line has its last value."""
-    found = []
+def _seen(it: Lines) -> list[Note]:
+    """The annotations within the axis."""
+    if it.buckets is None:
+        return list(it.notes)
+    return [note for note in it.notes if it.buckets.low_ms <= note.at_ms <= it.buckets.high_ms]
+
+
+def _ends(it: Lines) -> tuple[list[End], list[tuple[Value, End]]]:
+    """The names at the lines' ends, a single line's last value; and those of lines that end early, at their points."""
+    at_edge: list[End] = []
+    early: list[tuple[Value, End]] = []
+    share = _shares(it)
     for series in it.series:
-        last = next((y for _, y in reversed(series.points) if y is not None), None)
+        x, last = _last(series)
         if last is not None:
-            alone = len(it.series) == 1
-            found.append(End(it.write(last) if alone else series.name, last, series.color, is_bold=True))
+            text = it.write(last) if len(it.series) == 1 else series.name
+            end = End(text, last, series.color, is_bold=True)
+            if share(x) < EARLY:
+                early.append((x, end))
+            else:
+                at_edge.append(end)
     if it.previous:
-        last = next((y for _, y in reversed(it.previous.points) if y is not None), None)
+        _, last = _last(it.previous)
         if last is not None:
-            found.append(End(it.previous.name, last, "muted"))
+            at_edge.append(End(it.previous.name, last, "muted"))
     if it.target is not None:
-        found.append(End(it.target_text, it.target, "muted"))
-    return found
+        at_edge.append(End(it.target_text, it.target, "muted"))
+    return at_edge, early
+
+
+def _last(series: Series) -> tuple[Value, float | None]:
+    return next(((x, y) for x, y in reversed(series.points) if y is not None), (0, None))
+
+
+def _shares(it: Lines) -> Callable[[Value], float]:
+    """How far along the axis an x lies, from 0 to 1."""
+    xs = list(dict.fromkeys(x for series in it.series for x, _ in series.points))
+    if any(isinstance(x, str) for x in xs):
+        places = {x: at / max(1, len(xs) - 1) for at, x in enumerate(map(str, xs))}
+        return lambda x: places.get(str(x), 1.0)
+    numbers = [float(x) for x in xs]
+    low = float(it.buckets.low_ms) if it.buckets else min(numbers, default=0.0)
+    high = float(it.buckets.high_ms) if it.buckets else max(numbers, default=1.0)
+    return lambda x: (float(x) - low) / ((high - low) or 1.0)
 
 
 Points = list[tuple[object, float | None]]
@@ -233,10 +268,10 @@ def _area(data: str, color: str) -> Spec:
     }
 
 
-def _notes() -> list[Spec]:
+def _notes(lanes: int) -> list[Spec]:
     """Dotted lines with a name above the plot; the page has put each into a lane, or hidden its name."""
     x = {"scale": "x", "field": "x"}
-    lane = f"-{2 * frame.NOTE_LANE} + (datum.lane || 0) * {frame.NOTE_LANE}"
+    lane = f"-{lanes * frame.NOTE_LANE} + (datum.lane || 0) * {frame.NOTE_LANE}"
     return [
         {
             "type": "rule",

@@ -125,10 +125,21 @@ def html(it: Shown, choices: str) -> str:
     return render("number.html", number=number)
 
 
+def _is_near(target: float, low: float, high: float) -> bool:
+    """Whether the course can be seen beside the target: that of a sum is for all buckets together, and each of them
+    would lie flat."""
+    around = max(high - low, abs(high) / 2)
+    return low - around <= target <= high + around
+
+
 def spark(it: Shown, target: float | None) -> dict[str, Any]:
     """The course as paths in a box of 100 by 36."""
     known = [value for value in it.course if value is not None]
-    low, high = min([*known, *([target] if target is not None else [])]), max([*known, *([target] if target else [])])
+    low, high = min(known), max(known)
+    if target is not None and not _is_near(target, low, high):
+        target = None
+    if target is not None:
+        low, high = min(low, target), max(high, target)
     span = (high - low) or 1.0
 
     def y(value: float) -> str:

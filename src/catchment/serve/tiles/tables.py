@@ -18,6 +18,8 @@ from catchment.serve.web.templates import render
 BAR_PX = 88
 MAX_CELL_CHARACTERS = 500
 
+LEAST_HIGH, MOST_HIGH_BESIDE, MOST_HIGH = 3, 8, 10
+"""Rows that a table is high; it is less beside other tiles."""
 SHORT = 24
 """Characters."""
 
@@ -63,7 +65,8 @@ class Page:
 def height_of(fence: Fence) -> str:
     """The class of a table's height, which is the file's and not the data's: to further rows one scrolls."""
     rows = fence.options.page or DEFAULT_PAGE_ROWS
-    return "rows-5" if rows <= 5 else "rows-7" if rows <= 7 or fence.width < 12 else "rows-10"
+    most = MOST_HIGH if fence.width == 12 else MOST_HIGH_BESIDE
+    return f"rows-{min(max(rows, LEAST_HIGH), most)}"
 
 
 def page_of(view: View, fence: Fence, shape: Shape, result: Result, number: int) -> Page:

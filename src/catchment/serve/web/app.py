@@ -34,7 +34,7 @@ from catchment.serve.library import Library
 from catchment.serve.tiles import colours
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import api, boards, cataloguing, editing, editor, people, signing
+from catchment.serve.web import api, boards, cataloguing, editing, editor, listing, people, signing
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.limits import BodyLimit
@@ -109,6 +109,7 @@ def wrapped(site: Site) -> ASGIApp:
         *signing.of(site),
         *account_routes.of(site.accounts),
         *account_api.of(site.accounts),
+        *listing.of(site),
         *boards.of(site),
         *cataloguing.of(site),
         *api.of(site),

@@ -1,4 +1,4 @@
-"""Dashboards: the list, one of them, its tiles as they come."""
+"""A dashboard: its page, and its tiles as they come."""
 
 from __future__ import annotations
 
@@ -21,24 +21,21 @@ from catchment.log import get_log
 from catchment.serve.accounts import client_of, current_user
 from catchment.serve.dashboards.board import Fence
 from catchment.serve.dashboards.choices import AddressError
-from catchment.serve.dashboards.files import FOLDER
 from catchment.serve.dashboards.shape import shape_of
 from catchment.serve.library import Entry
 from catchment.serve.tiles import payloads, saying, tables
 from catchment.serve.tiles.payloads import CHARTS, Told, tell
 from catchment.serve.tiles.running import Unaskable
 from catchment.serve.tiles.view import View
-from catchment.serve.web import filtering
+from catchment.serve.web import filtering, listing
 from catchment.serve.web.foot import as_of, foot
 from catchment.serve.web.parts import parts_of
 from catchment.serve.web.presence import while_there
-from catchment.serve.web.site import Closed, Site
+from catchment.serve.web.site import Site
 from catchment.serve.web.streaming import whole
 from catchment.serve.web.templates import render
-from catchment.serve.web.words import ago, span
-from catchment.state import Transaction
+from catchment.serve.web.words import ago
 from catchment.state.audit import Outcome
-from catchment.state.favourites import Favourites
 
 MAX_DOWNLOAD_ROWS = 10_000_000
 _ENCODER = msgspec.json.Encoder()
@@ -50,8 +47,6 @@ def of(site: Site) -> list[Route]:
     pages = _Boards(site)
     return [
         Route("/", while_there(pages.home)),
-        Route("/dashboards", pages.list),
-        Route("/favourites/{name:path}", pages.favourite, methods=["PUT", "DELETE"]),
         Route("/d/{name:path}/tiles/{id}/{what}", while_there(pages.piece)),
         Route("/d/{name:path}/tiles", while_there(pages.tiles)),
         Route("/d/{name:path}/options/{filter}", while_there(pages.options)),
@@ -67,50 +62,12 @@ class _Boards:
         """The dashboard that the project names, else the list."""
         entry = self._site.library.entry(self._site.config.home or "home")
         if entry is None or not current_user(request).sees(entry.board.groups):
-            return await self.list(request)
+            return await listing.page(self._site, request)
         return await self._page(request, entry, here="home")
-
-    async def list(self, request: Request) -> Response:
-        """All that the user may see, favourites first."""
-        user = current_user(request)
-        favourites = await self._site.in_state(lambda transaction: Favourites(transaction).of_user(user.id))
-        words = request.query_params.get("q", "").strip()
-        found = [entry for entry in self._site.library.entries() if user.sees(entry.board.groups)]
-        shown = [_row(entry, entry.name in favourites) for entry in found if _says(entry, words)]
-        shown.sort(key=lambda row: not row["is_favourite"])
-        return self._site.page(
-            request, "list.html", title="Dashboards", here="dashboards", boards=shown, q=words, folder=FOLDER
-        )
-
-    async def favourite(self, request: Request) -> Response:
-        """`PUT` and `DELETE /favourites/NAME`."""
-        entry, refusal = self._entry(request)
-        if refusal is not None:
-            return refusal
-        user, name = current_user(request), _known(entry).name
-
-        def change(transaction: Transaction) -> None:
-            favourites = Favourites(transaction)
-            (favourites.mark if request.method == "PUT" else favourites.unmark)(user.id, name)
-
-        await self._site.in_state(change)
-        return Response(status_code=204)
-
-    def _entry(self, request: Request) -> tuple[Entry | None, Response | None]:
-        """The dashboard that the address names, or the answer that there is none for this user."""
-        entry = self._site.library.entry(request.path_params["name"])
-        if entry is None:
-            return None, self._site.message(
-                request, 404, "There is no such dashboard", "It may have been renamed, or removed.", back="/dashboards"
-            )
-        if not current_user(request).sees(entry.board.groups):
-            closed = Closed(entry.board)
-            return None, self._site.message(request, 403, closed.title, closed.whom, back="/dashboards")
-        return entry, None
 
     async def board(self, request: Request) -> Response:
         """`GET /d/NAME`: the page, and in it each tile as it comes."""
-        entry, refusal = self._entry(request)
+        entry, refusal = self._site.entry_of(request)
         return refusal or await self._page(request, _known(entry), here="dashboards")
 
     async def _page(self, request: Request, entry: Entry, here: str) -> Response:
@@ -119,6 +76,7 @@ class _Boards:
             view = await self._site.view(request, board)
         except AddressError as error:
             return self._site.message(request, 400, board.title, *error.texts, back=f"/d/{entry.name}")
+        self._site.recorder.view(entry.name)
         head = self._site.text(request, "board.html", **self._shell(request, entry, view, here))
         return _streamed(request, self._whole(request, entry.name, head, view))
 
@@ -194,7 +152,7 @@ class _Boards:
 
     async def tiles(self, request: Request) -> Response:
         """`GET /d/NAME/tiles`: the tiles for other choices, a line of JSON each; 304 where nothing is new."""
-        entry, refusal = self._entry(request)
+        entry, refusal = self._site.entry_of(request)
         if refusal is not None:
             return JSONResponse({"error": "not for you, or not there"}, refusal.status_code)
         board, board_name = _known(entry).board, _known(entry).name
@@ -224,7 +182,7 @@ class _Boards:
 
     async def piece(self, request: Request) -> Response:
         """`GET /d/NAME/tiles/ID/rows|details|csv|parquet`."""
-        entry, refusal = self._entry(request)
+        entry, refusal = self._site.entry_of(request)
         if refusal is not None:
             return refusal
         board = _known(entry).board
@@ -317,7 +275,7 @@ class _Boards:
 
     async def options(self, request: Request) -> Response:
         """`GET /d/NAME/options/FILTER`: what there is to choose."""
-        entry, refusal = self._entry(request)
+        entry, refusal = self._site.entry_of(request)
         if refusal is not None:
             return refusal
         board = _known(entry).board
@@ -360,21 +318,3 @@ async def _packed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for piece in pieces:
         yield packing.compress(piece) + packing.flush(zlib.Z_SYNC_FLUSH)
     yield packing.flush()
-
-
-def _says(entry: Entry, words: str) -> bool:
-    text = f"{entry.board.title} {entry.name} {entry.board.owner}".lower()
-    return all(word in text for word in words.lower().split())
-
-
-def _row(entry: Entry, is_favourite: bool) -> dict[str, object]:
-    return {
-        "name": entry.name,
-        "title": entry.board.title,
-        "folder": entry.name.rpartition("/")[0],
-        "owner": entry.board.owner,
-        "refresh": span(entry.board.refresh.total_seconds()),
-        "changed": ago(entry.changed_s),
-        "mistakes": len(entry.board.all_mistakes()),
-        "is_favourite": is_favourite,
-    }

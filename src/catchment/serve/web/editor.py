@@ -134,8 +134,10 @@ class _Editor:
             return tabs.all(), SavedQueries(transaction, user.id).all(), found
 
         tabs, saved, found = await self._site.in_state(kept)
+        given = request.query_params.get("sql", "")[:MAX_SQL]
         shown = [{"id": tab.id, "title": tab.title, "sql": tab.sql} for tab in tabs]
-        shown = shown or [{"id": uuid7(), "title": "Untitled 1", "sql": request.query_params.get("sql", "")[:MAX_SQL]}]
+        if given or not shown:
+            shown.append({"id": uuid7(), "title": f"Untitled {len(shown) + 1}", "sql": given})
         try:
             tables = list((await self._site.catalogue.tables()).values())
         except CatchmentError:
@@ -146,7 +148,7 @@ class _Editor:
             title="SQL",
             here="sql",
             tabs=msgspec.json.encode(shown).decode().replace("<", "\\u003c"),
-            tab=len(shown) - 1 if found is not None else 0,
+            tab=len(shown) - 1 if found is not None or given else 0,
             tables=tables,
             saved=saved,
             boards=[entry for entry in self._site.library.entries() if user.sees(entry.board.groups)],
@@ -176,7 +178,7 @@ class _Editor:
             with self._site.turns.of(user):
                 result = await in_thread(ask)
             columns = [
-                {"name": column.name, "type": column.type, "right": column.kind == "number"}
+                {"name": column.name, "type": column.sql_type, "right": column.kind == "number"}
                 for column in result.columns
             ]
             yield _ENCODER.encode({"columns": columns}) + b"\n"

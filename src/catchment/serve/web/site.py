@@ -19,7 +19,7 @@ from catchment.serve.asking import Asking
 from catchment.serve.catalogue import Catalogue
 from catchment.serve.config import ServeConfig
 from catchment.serve.dashboards.board import Board
-from catchment.serve.library import Library
+from catchment.serve.library import Entry, Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.view import View, Viewer, view_of
 from catchment.serve.warehouse import Asked
@@ -88,6 +88,18 @@ class Site:
         user = current_user(request)
         viewer = Viewer(user.email, may_write=user.may("analyst"))
         return await view_of(board, chosen, viewer, self.zone, self.asking, all_lists=all_lists, base=self.base)
+
+    def entry_of(self, request: Request) -> tuple[Entry | None, Response | None]:
+        """The dashboard that the address names, or the answer that there is none for this user."""
+        entry = self.library.entry(request.path_params["name"])
+        if entry is None:
+            return None, self.message(
+                request, 404, "There is no such dashboard", "It may have been renamed, or removed.", back="/dashboards"
+            )
+        if not current_user(request).sees(entry.board.groups):
+            closed = Closed(entry.board)
+            return None, self.message(request, 403, closed.title, closed.whom, back="/dashboards")
+        return entry, None
 
     def text(self, request: Request, template: str, /, **values: Any) -> str:
         """A page's HTML. `here` names the place of the menu that it belongs to."""

@@ -147,10 +147,11 @@ export class Code {
       item.onmousedown = (event) => { event.preventDefault(); this.chosen = at; this.take(); };
       return item;
     }));
+    this.menu.hidden = false;
     const lines = this.text.slice(0, found.start).split("\n");
     this.menu.style.top = `${lines.length * LINE + 8}px`;
-    this.menu.style.left = `${lines[lines.length - 1].length * this.advance}px`;
-    this.menu.hidden = false;
+    const room = this.box.scrollLeft + this.box.clientWidth - this.sheet.offsetLeft - this.menu.offsetWidth - 8;
+    this.menu.style.left = `${Math.max(0, Math.min(lines[lines.length - 1].length * this.advance, room))}px`;
     this.move(0);
   }
 

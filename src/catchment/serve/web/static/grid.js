@@ -20,6 +20,7 @@ export class Grid {
     this.box.scrollTop = 0;
     const head = this.box.querySelector("thead");
     head.innerHTML = "";
+    if (!columns.length) return; // nothing was asked yet
     const row = head.insertRow();
     row.append(document.createElement("th"));
     for (const { name, type, right } of columns) {

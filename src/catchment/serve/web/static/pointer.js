@@ -99,7 +99,7 @@ export function clicked(plot, event) {
   const box = plot.getBoundingClientRect();
   const rows = view.data ? safely(() => view.data("rows")) : null;
   if (!rows) return null;
-  return rows[Math.floor((event.clientY - box.top) / (view.height() / Math.max(1, rows.length)))]?.n ?? null;
+  return rows[Math.floor((event.clientY - box.top) / view.signal("pitch"))]?.n ?? null;
 }
 
 function safely(call) { try { return call(); } catch { return null; } }
