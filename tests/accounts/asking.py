@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,6 +29,7 @@ from catchment.state import State
 
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 HOST = "data.acme.example"
+PIECE_BYTES = 65_536
 
 
 class Clock:
@@ -68,6 +70,8 @@ class Browser:
     host: str = HOST
     address: str = "203.0.113.7"
     site: str | None = "same-origin"
+    token: str = ""
+    """Sent where there is one."""
     cookies: dict[str, str] = field(default_factory=dict)
     jar: dict[str, str] = field(default_factory=dict)
     """The whole lines by which cookies were set."""
@@ -80,11 +84,29 @@ class Browser:
         form: Mapping[str, str] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
     ) -> Answer:
+        """One request, of a form, of JSON, or of raw bytes."""
+        scope, data = self.request(method, target, form=form, body=body, headers=headers, raw=raw)
+        return self.keep(asyncio.run(exchanged(self.app, scope, data)))
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[dict[str, Any], bytes]:
+        """What is sent: the scope, and the body."""
         given = {"host": self.host, "accept": "text/html"}
         if self.site is not None:
             given["sec-fetch-site"] = self.site
-        data = b""
+        if self.token:
+            given["authorization"] = f"Bearer {self.token}"
+        data = raw or b""
         if form is not None:
             data, given["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
         elif body is not None:
@@ -92,7 +114,10 @@ class Browser:
         given |= headers or {}
         if self.cookies:
             given.setdefault("cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
-        answer = asyncio.run(self._ask(self._scope("http", target, given) | {"method": method}, data))
+        return self._scope("http", target, given) | {"method": method}, data
+
+    def keep(self, answer: Answer) -> Answer:
+        """The answer, whose cookies are kept."""
         for name, line in answer.headers:
             if name == "set-cookie":
                 self._keep(line)
@@ -126,7 +151,7 @@ class Browser:
             "http_version": "1.1",
             "scheme": self.scheme,
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": quote(path).encode(),
             "root_path": "",
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
@@ -135,23 +160,6 @@ class Browser:
             "state": {},
         }
 
-    async def _ask(self, scope: dict[str, Any], data: bytes) -> Answer:
-        messages = [{"type": "http.request", "body": data, "more_body": False}]
-        answer = Answer(0, [], b"")
-
-        async def receive() -> MutableMapping[str, Any]:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                answer.status = message["status"]
-                answer.headers = [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]]
-            else:
-                answer.body += message.get("body", b"")
-
-        await self.app(scope, receive, send)
-        return answer
-
     def _keep(self, line: str) -> None:
         for name, morsel in SimpleCookie(line).items():
             self.jar[name] = line
@@ -159,6 +167,39 @@ class Browser:
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = morsel.value
+
+
+async def exchanged(
+    app: Application,
+    scope: dict[str, Any],
+    data: bytes,
+    *,
+    gone: asyncio.Event | None = None,
+    began: asyncio.Event | None = None,
+) -> Answer:
+    """What an application answers. The connection is closed when `gone` is set; `began` is, with the first bytes."""
+    pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)] or [b""]
+    answer, received = Answer(0, [], b""), list[bytes]()
+
+    async def receive() -> MutableMapping[str, Any]:
+        if pieces:
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]]
+            return
+        received.append(message.get("body", b""))
+        if began is not None:
+            began.set()
+
+    with suppress(ConnectionResetError):  # an answer that is cut off in its middle
+        await app(scope, receive, send)
+    answer.body = b"".join(received)
+    return answer
 
 
 def where(answer: Answer) -> str:

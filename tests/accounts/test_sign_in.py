@@ -419,18 +419,11 @@ def test_without_passwords_none_is_taken(make_world: Callable[..., World]) -> No
     ],
 )
 def test_what_is_no_form(world: World, body: bytes, kind: str, status: int) -> None:
-    answer = send(world.browser(), body, kind)
+    answer = world.browser().ask("POST", "/sign-in", raw=body, headers={"content-type": kind})
     if kind == "application/json":
         assert answer.status == status
     else:
         assert where(answer) == "/sign-in?error=form"
-
-
-def send(browser: Browser, body: bytes, kind: str) -> Answer:
-    scope = browser._scope(
-        "http", "/sign-in", {"host": browser.host, "sec-fetch-site": "same-origin", "content-type": kind}
-    )
-    return asyncio.run(browser._ask(scope | {"method": "POST"}, body))
 
 
 def test_every_sign_in_is_in_the_audit(world: World, ana: Browser) -> None:

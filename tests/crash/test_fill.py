@@ -17,7 +17,6 @@ from catchment.testing.content import rows
 from tests.crash.filling import opened
 from tests.crash.running import REPOSITORY
 from tests.load.test_contracts import TABLE, Contracted, many
-from tests.servers.postgres import PostgresServer
 
 FILES, KILLS = 25, 4
 EACH = 300
@@ -53,12 +52,9 @@ class Scene:
             return int(rows(warehouse, f"SELECT count({column}) FROM {TABLE}")[0][0])
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    if request.param == "duckdb":
-        return Scene(tmp_path)
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return Scene(tmp_path, server.emptied_database())
+@pytest.fixture
+def scene(place: tuple[Path, str]) -> Scene:
+    return Scene(*place)
 
 
 def test_a_fill_that_is_killed_anywhere_is_done_in_the_end(scene: Scene) -> None:

@@ -17,7 +17,6 @@ from tests.crash.filling import opened
 from tests.crash.rebuilding import POINTS
 from tests.crash.running import REPOSITORY
 from tests.load.test_contracts import TABLE, Contracted, many
-from tests.servers.postgres import PostgresServer
 
 FILES, EACH = 6, 300
 
@@ -62,12 +61,9 @@ class Scene:
             return int(rows(warehouse, "SELECT count(*) FROM catchment.staged")[0][0])
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    if request.param == "duckdb":
-        return Scene(tmp_path)
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return Scene(tmp_path, server.emptied_database())
+@pytest.fixture
+def scene(place: tuple[Path, str]) -> Scene:
+    return Scene(*place)
 
 
 def test_one_death_after_the_other(scene: Scene) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Coroutine, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,7 +24,7 @@ from catchment.serve.web.app import Parts, application
 from catchment.serve.web.site import Site
 from catchment.state.sqlite import SqliteState
 from catchment.warehouses import Warehouse
-from tests.accounts.asking import HOST, Answer, Browser
+from tests.accounts.asking import HOST, Answer, Browser, exchanged
 from tests.load.loading import Rig
 
 PASSWORD = "four words of a kind"
@@ -51,86 +50,27 @@ class Loop:
 
 @dataclass
 class Person(Browser):
-    """A browser on that loop. `token` is sent where there is one."""
+    """A browser on that loop."""
 
     loop: Loop | None = None
-    token: str = ""
 
-    def ask(
-        self,
-        method: str,
-        target: str,
-        *,
-        form: Mapping[str, str] | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        raw: bytes | None = None,
-    ) -> Answer:
+    def ask(self, method: str, target: str, **what: Any) -> Answer:
+        """One request; see `Browser.request` for what is sent."""
         assert self.loop is not None
-        answer = self.loop.run(self.asked(method, target, form=form, body=body, headers=headers, raw=raw))
-        for name, line in answer.headers:
-            if name == "set-cookie":
-                self._keep(line)
-        return answer
+        return self.keep(self.loop.run(self.asked(method, target, **what)))
 
     async def asked(
         self,
         method: str,
         target: str,
         *,
-        form: Mapping[str, str] | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        raw: bytes | None = None,
         gone: asyncio.Event | None = None,
         began: asyncio.Event | None = None,
+        **what: Any,
     ) -> Answer:
-        """One request; the connection is closed when `gone` is set."""
-        given = {"host": self.host, "accept": "text/html"}
-        if self.site is not None:
-            given["sec-fetch-site"] = self.site
-        data = raw or b""
-        if form is not None:
-            data = "&".join(f"{key}={quote(value)}" for key, value in form.items()).encode()
-            given["content-type"] = "application/x-www-form-urlencoded"
-        elif body is not None:
-            data, given["content-type"] = json.dumps(body).encode(), "application/json"
-        if self.token:
-            given["authorization"] = f"Bearer {self.token}"
-        given |= headers or {}
-        if self.cookies:
-            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)] or [b""]
-        answer = Answer(0, [], b"")
-        gone = gone or asyncio.Event()
-        body_pieces: list[bytes] = []
-
-        async def receive() -> MutableMapping[str, Any]:
-            if pieces:
-                return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                answer.status = message["status"]
-                answer.headers = [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]]
-            else:
-                body_pieces.append(message.get("body", b""))
-                if began is not None:
-                    began.set()
-
-        path, _, query = target.partition("?")
-        scope = self._scope("http", path, given) | {
-            "method": method,
-            "query_string": query.encode(),
-            "path": path,
-            "raw_path": quote(path).encode(),
-        }
-        with suppress(ConnectionResetError):
-            await self.app(scope, receive, send)
-        answer.body = b"".join(body_pieces)
-        return answer
+        """The same within the loop; the connection is closed when `gone` is set."""
+        scope, data = self.request(method, target, **what)
+        return await exchanged(self.app, scope, data, gone=gone, began=began)
 
 
 @dataclass
