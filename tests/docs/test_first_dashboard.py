@@ -63,7 +63,7 @@ class Browser:
         status, _, page = self.ask("GET", path)
         assert status == 200, page
         found = re.findall(r'<script type="application/json" class="payload">(.*?)</script>', page)
-        return {each["id"]: each for each in map(json.loads, found)}
+        return {each["id"]: each for each in map(json.loads, found) if "id" in each}
 
 
 @contextmanager

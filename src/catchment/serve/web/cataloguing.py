@@ -22,6 +22,7 @@ from catchment.serve.web.words import span
 from catchment.state.views import Views
 
 LATE_S = 86_400
+SHOWN_COLUMNS = 6
 BOX_WIDTH, BOX_HEIGHT = 300, 72
 
 
@@ -38,10 +39,19 @@ def of(site: Site) -> list[Route]:
             if tables and user.sees(entry.board.groups)
             for table in site.catalogue.reads(entry)
         )
+        common = Counter(column.name for table in tables for column in table.columns)
+        own = {
+            table.name: ", ".join(
+                sorted((c.name for c in table.columns if not c.name.startswith("_")), key=common.__getitem__)[
+                    :SHOWN_COLUMNS
+                ]
+            )
+            for table in tables
+        }
         schemas = [(schema, list(group)) for schema, group in groupby(tables, lambda table: table.name.split(".")[0])]
         return site.page(
             request, "catalogue.html", title="Catalogue", here="catalogue", schemas=schemas, may=user.may("analyst"),
-            ages={name: span(max(0.0, ago_s(at))) for name, at in ages.items()}, used=used,
+            ages={name: span(max(0.0, ago_s(at))) for name, at in ages.items()}, used=used, own=own,
             late={name for name, at in ages.items() if ago_s(at) > LATE_S},
         )  # fmt: skip
 
