@@ -159,7 +159,8 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     if shape.mistakes:
         return _wrong(view, fence, shape.mistakes, asked, answer)
     if not result.rows:
-        return Told(_of(fence, "empty", html=saying.empty(view)), asked, answer)
+        bare = await _bare(view, asked)
+        return Told(_of(fence, "empty", html=saying.bare(view, bare) if bare else saying.empty(view)), asked, answer)
     if fence.kind == "table":
         page = tables.page_of(view, fence, shape, result, 1)
         return Told(await _shown(view, fence, asked, answer, {"html": tables.html(page)}), asked, answer)
@@ -171,6 +172,14 @@ async def _answered(view: View, fence: Fence, asked: Asked, palette: Palette) ->
     if fence.options.click and shape.is_flat:
         payload["click"] = fence.options.click
     return Told(await _shown(view, fence, asked, answer, payload), asked, answer)
+
+
+async def _bare(view: View, asked: Asked) -> str:
+    """The first of the tables that a tile reads that has no rows at all; none where each has some."""
+    for table in sorted(asked.question.tables or ()):
+        if "." in table and await view.is_bare(table):
+            return table
+    return ""
 
 
 async def _previous(view: View, fence: Fence, asked: Asked, shape: Shape) -> Result | None:

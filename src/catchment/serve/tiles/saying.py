@@ -68,6 +68,12 @@ def empty(view: View) -> str:
     )
 
 
+def bare(view: View, table: str) -> str:
+    """No rows, for the table has none: how to send it some."""
+    how = f"catchment send {table} FILE puts some in." if view.viewer.may_write else "Nothing was sent to it."
+    return said(f"{table} has no rows yet", how)
+
+
 def choices(view: View) -> str:
     """What is chosen, in words."""
     said_ = []

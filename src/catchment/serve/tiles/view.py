@@ -120,6 +120,16 @@ class View:
             return None
         return rows[0][0] if rows and isinstance(rows[0][0], datetime) else None
 
+    async def is_bare(self, table: str) -> bool:
+        """Whether it has no rows; not where that cannot be told."""
+        question = Question(
+            f"SELECT 1 FROM {table_name(table)} LIMIT 1", (), self.zone.key, frozenset({table}), max_rows=1
+        )
+        try:
+            return not (await self.asking.ask(question, self.refresh_s)).result.rows
+        except CatchmentError:
+            return False
+
     def shown_click(self, fence: Fence) -> Filter | None:
         """The filter that a click on the tile sets."""
         return self.board.filters.get(fence.options.click or "")
