@@ -81,8 +81,8 @@ def test_a_query_ends_within_a_second_of_being_cancelled(company: Company) -> No
     remote = find(company.folder / ".catchment")
     assert remote is not None
     with closing(remote):
-        # The fastest of three: other programs may take the processors at any moment.
-        assert min(ended_after_s(remote) for _ in range(3)) <= 1.0
+        # The fastest of four: other programs may take the processors at any moment.
+        assert min(ended_after_s(remote) for _ in range(4)) <= 1.0
 
 
 def ended_after_s(remote: RemoteDuckDB) -> float:

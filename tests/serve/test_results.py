@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from catchment.errors import UsageError
 from catchment.serve.results import Result, read
+from catchment.serve.tiles import tables
 from tests.serve.streams import Stream
 
 
@@ -80,3 +81,22 @@ def test_what_fails_while_it_runs_says_why(sql: str) -> None:
     with pytest.raises(UsageError, match="Could not convert string"):
         read(stream, 100_000)
     assert stream.is_closed
+
+
+@pytest.mark.parametrize(
+    ("values", "digits"),
+    [
+        ([11.4, 10.18, 7.0, None], 2),
+        ([0.834, 1.0], 3),
+        ([3.0, 4.0], 0),
+        ([0.1, 0.12345], 0),
+        ([1e-9, 0.5], 0),
+        ([float("inf"), float("nan"), 0.5], 0),
+        ([1, "a", Decimal("1.25")], 0),
+    ],
+)
+def test_points_of_a_column_stand_below_each_other(values: list[object], digits: int) -> None:
+    assert tables.places(values) == digits
+    assert tables.padded("11.4", 2) == "11.40"
+    assert tables.padded("7", 2) == "7.00"
+    assert tables.padded("-1,234.5", 3) == "-1,234.500"

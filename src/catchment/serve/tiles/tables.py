@@ -18,6 +18,7 @@ from catchment.serve.web.templates import render
 BAR_PX = 88
 MAX_CELL_CHARACTERS = 500
 
+MOST_PLACES = 3
 LEAST_HIGH, MOST_HIGH_BESIDE, MOST_HIGH = 3, 8, 10
 """Rows that a table is high; it is less beside other tiles."""
 SHORT = 24
@@ -77,7 +78,7 @@ def page_of(view: View, fence: Fence, shape: Shape, result: Result, number: int)
     number = min(max(1, number), pages)
     some = rows[(number - 1) * size : number * size]
     heads = tuple(Head(header(result.columns[at]), result.columns[at].kind == "number") for at in shape.visible)
-    writing = _Writing(view, fence, shape, result, rows)
+    writing = _Writing(view, fence, shape, result, rows, some)
     of = f"{len(rows):,}"
     first = (number - 1) * size + 1
     shown = f"First {of} rows" if result.is_cut and pages == 1 else f"{first:,}–{first + len(some) - 1:,} of {of}"
@@ -85,7 +86,7 @@ def page_of(view: View, fence: Fence, shape: Shape, result: Result, number: int)
         id=fence.id,
         label=fence.title,
         columns=heads,
-        rows=tuple(writing.row(row) for row in some),
+        rows=tuple(map(writing.row, some)),
         totals=writing.totals(),
         page=number,
         pages=pages,
@@ -107,7 +108,15 @@ def header(column: Column) -> str:
 
 
 class _Writing:
-    def __init__(self, view: View, fence: Fence, shape: Shape, result: Result, rows: Sequence[Sequence[Any]]) -> None:
+    def __init__(
+        self,
+        view: View,
+        fence: Fence,
+        shape: Shape,
+        result: Result,
+        rows: Sequence[Sequence[Any]],
+        some: Sequence[Sequence[Any]],
+    ) -> None:
         self._view = view
         self._shape = shape
         self._result = result
@@ -115,6 +124,7 @@ class _Writing:
         self._how = parse_format(fence.options.format) if fence.options.format else None
         self._links: dict[int, Link] = dict(zip(shape.links, fence.options.links, strict=False))
         self._longest = {at: self._most(at) for at in shape.bars}
+        self._places = {} if self._how else {at: places([row[at] for row in some]) for at in shape.visible}
 
     def _most(self, at: int) -> float:
         return max((abs(float(row[at])) for row in self._rows if row[at] is not None), default=0.0) or 1.0
@@ -128,6 +138,8 @@ class _Writing:
         if value is None:
             return Cell("null", f"{right} null".strip())
         text = self._text(value, column)
+        if self._places.get(at) and isinstance(value, float):
+            text = padded(text, self._places[at])
         if at in self._longest:
             share = abs(float(value)) / self._longest[at]
             return Cell(text, right, bar=f"{share * BAR_PX:.1f}")
@@ -155,6 +167,20 @@ class _Writing:
             else:
                 found.append("Total" if place == 0 else "")
         return tuple(found)
+
+
+def places(values: Sequence[Any]) -> int:
+    """How many digits behind the point the floats of a column should have, for their points to stand below each
+    other; 0 where they are no floats, or some have too many."""
+    texts = [number_text(value, None) for value in values if isinstance(value, float)]
+    found = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return found if found <= MOST_PLACES and not any("e" in text or "n" in text for text in texts) else 0
+
+
+def padded(text: str, digits: int) -> str:
+    """A number's text with so many digits behind its point."""
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part:0<{digits}}"
 
 
 def number_text(value: Any, how: Format | None) -> str:
