@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from catchment.state.views import KEPT_DAYS, Views
+from catchment.warehouses.postgres import PostgresWarehouse
 from tests.load.loading import event
 from tests.serve.pages import Person, World, serving
+from tests.servers.postgres import PostgresServer
 
 DAYS = """\
 ---
@@ -47,12 +49,28 @@ PATIENCE_S = 30.0
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with serving(tmp_path) as made:
-        made.board("days", DAYS)
-        made.board("geo/cities", CITIES)
-        made.rig.file(*(event(f"d{n}", "web.day", n=n, kind=("a", "b")[n % 2]) for n in range(9)))
-        made.rig.now = datetime.now(UTC)
-        made.rig.file(*(event(f"c{n}", "web.city", name=f"city {n}") for n in range(12)))
+        fill(made)
         yield made
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def each_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """On each warehouse, where hours begin at half past."""
+    warehouse = None
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        warehouse = PostgresWarehouse(PostgresWarehouse.Config(server.emptied_database()), tmp_path)
+    with serving(tmp_path, zone="Asia/Kolkata", warehouse=warehouse, dialect=request.param) as made:
+        fill(made)
+        yield made
+
+
+def fill(made: World) -> None:
+    made.board("days", DAYS)
+    made.board("geo/cities", CITIES)
+    made.rig.file(*(event(f"d{n}", "web.day", n=n, kind=("a", "b")[n % 2]) for n in range(9)))
+    made.rig.now = datetime.now(UTC)
+    made.rig.file(*(event(f"c{n}", "web.city", name=f"city {n}") for n in range(12)))
 
 
 def rows(person: Person, address: str = "/dashboards") -> list[list[str]]:
@@ -125,8 +143,8 @@ def test_views_are_counted_by_day_and_forgotten(world: World) -> None:
         assert views.since(today + timedelta(days=1)) == {}
 
 
-def test_the_catalogue_tells_of_each_table_how_fresh_and_who_uses_it(world: World) -> None:
-    analyst = world.person("analyst")
+def test_the_catalogue_tells_of_each_table_how_fresh_and_who_uses_it(each_world: World) -> None:
+    analyst = each_world.person("analyst")
     found = {row[0]: row for row in rows(analyst, "/catalogue")}
     assert found["day"][3] == found["city"][3] == "1"
     assert re.fullmatch(r"\d+ d", found["day"][4])

@@ -39,7 +39,7 @@ _AGES = """
 SELECT table_name, max(last_received_at) FROM catchment.ledger WHERE inserted > 0 GROUP BY table_name
 """
 _LOADS = """
-SELECT date_trunc($2, loaded_at) AS at, CAST(sum(inserted) AS BIGINT),
+SELECT date_trunc($2, loaded_at AT TIME ZONE 'UTC') AS at, CAST(sum(inserted) AS BIGINT),
     CAST(max(extract(epoch FROM loaded_at - first_received_at)) AS DOUBLE PRECISION)
 FROM catchment.ledger WHERE table_name = $1 AND inserted > 0 AND loaded_at > $3 GROUP BY 1 ORDER BY 1
 """
@@ -75,7 +75,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """How many rows came into a table in each of the last minutes, hours or days, the oldest first; and by how much
+    """How many rows came into a table in each of the last minutes or hours, the oldest first; and by how much
     the slowest of them was later in the table than it was received."""
 
     unit: str
