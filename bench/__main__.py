@@ -13,7 +13,7 @@ from types import ModuleType
 
 NAMES = (
     "load-duckdb", "load-postgres", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect",
-    "visible", "s3", "ledger", "fill", "rabbitmq", "kafka", "sqs",
+    "visible", "s3", "ledger", "fill", "rabbitmq", "kafka", "sqs", "dashboard", "viewers", "dashboard-live",
 )  # fmt: skip
 """Each a module beside this one, `-` written `_`, with a docstring and `run() -> dict`."""
 

@@ -110,7 +110,7 @@ def collector(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
     folder.joinpath(PROJECT_FILE).write_text(settings(port))
     command = [sys.executable, "-m", "catchment", "run", "-p", str(folder), "collect"]
-    with _started(command, port) as process:
+    with started(command, port) as process:
         yield port, process
 
 
@@ -126,30 +126,31 @@ def granian() -> Iterator[tuple[int, psutil.Process]]:
     python = environments.python("granian")
     target = str(ROOT / "bench" / "peers" / "granian_app.py") + ":app"
     command = [str(python), "-m", "granian", "--interface", "rsgi", "--port", str(port), "--workers", "1", target]
-    with _started(command, port) as process:
+    with started(command, port) as process:
         [worker] = process.children() or [process]
         yield port, worker
 
 
 @contextlib.contextmanager
-def _started(command: list[str], port: int) -> Iterator[psutil.Process]:
-    started = subprocess.Popen(
+def started(command: list[str], port: int, within_s: float = STARTED_WITHIN_S) -> Iterator[psutil.Process]:
+    """A server that listens there, until the block ends. Raises `RuntimeError` where it does not in time."""
+    server = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline_s = time.monotonic() + STARTED_WITHIN_S
+        deadline_s = time.monotonic() + within_s
         while not _listens(port):
-            if started.poll() is not None or time.monotonic() > deadline_s:
+            if server.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             time.sleep(0.05)
-        yield psutil.Process(started.pid)
+        yield psutil.Process(server.pid)
     finally:
-        started.terminate()
+        server.terminate()
         try:
-            started.wait(STARTED_WITHIN_S)
+            server.wait(STARTED_WITHIN_S)
         except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
+            server.kill()
+            server.wait()
 
 
 def free_port() -> int:

@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,15 +29,26 @@ WARM_UP_S = 5
 MEASURED_S = 30
 SEEN_WITHIN_S = 60
 NEEDED_BYTES = 3_000_000_000
-_TABLE = "site.page_viewed"
 _CLOCKS_DIFFER = timedelta(milliseconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Events of one name: the table they come to, and what they say by their number and time."""
+
+    event: str
+    table: str
+    properties: Callable[[int, datetime], dict[str, Any]]
+
+
+VIEWS = Kind("Page Viewed", "site.page_viewed", lambda seq, _: {"path": f"/products/{seq % 500}"})
 
 
 def run() -> dict[str, Any]:
     """Seconds from the answer to the sight of it in p50 and p99, of both."""
     port = free_port()
     with scratch(NEEDED_BYTES) as folder, up(make_project(folder, settings(port))) as running:
-        _wait_for_table(running, port)
+        wait_for_table(running, port)
         first = 1
         found = {}
         for name, per_s, batch in (("single", SINGLE_PER_S, 1), ("batched", BATCHED_PER_S, BATCH)):
@@ -68,7 +81,7 @@ class _Found(msgspec.Struct):
 
 def _measure(running: Up, port: int, first: int, per_s: int, batch: int) -> _Found:
     """One of a batch is looked for: all of it becomes visible at once."""
-    probe = Probe(f"SELECT seq FROM {_TABLE} WHERE _received_at >= $1 AND seq >= {first} AND probe", EVERY_S)
+    probe = Probe(f"SELECT seq FROM {VIEWS.table} WHERE _received_at >= $1 AND seq >= {first} AND probe", EVERY_S)
     with Clients(port, first, per_s, batch, probe) as clients:
         look_for(running.rows, [probe], WARM_UP_S)
         probe.forget()
@@ -82,16 +95,17 @@ def _measure(running: Up, port: int, first: int, per_s: int, batch: int) -> _Fou
     return _Found(probe.latencies_s, answered_s, events, cores, clients.behind_s)
 
 
-def request(first: int, count: int, batch: int) -> bytes:
+def request(first: int, count: int, batch: int, kind: Kind = VIEWS) -> bytes:
     """One with so many events, numbered from `first` on; of a batch the last one is a probe."""
+    now = datetime.now(UTC)
     calls = [
         {
             "type": "track",
-            "event": "Page Viewed",
+            "event": kind.event,
             "messageId": f"m-{first + n}",
             "anonymousId": f"a{(first + n) % 1000}",
-            "timestamp": datetime.now(UTC),
-            "properties": {"seq": first + n, "probe": n == count - 1, "path": f"/products/{(first + n) % 500}"},
+            "timestamp": now,
+            "properties": {"seq": first + n, "probe": n == count - 1, **kind.properties(first + n, now)},
             "context": CONTEXT,
         }
         for n in range(count)
@@ -105,8 +119,8 @@ class Clients:
     """Sends at a steady pace, whether or not the answers keep up, over so many connections, in a thread, until the
     block ends. A connection has one request at a time; where all are busy, requests wait for one."""
 
-    def __init__(self, port: int, first: int, per_s: int, batch: int, probe: Probe) -> None:
-        self._port, self._next, self._batch, self._probe = port, first, batch, probe
+    def __init__(self, port: int, first: int, per_s: int, batch: int, probe: Probe, kind: Kind = VIEWS) -> None:
+        self._port, self._next, self._batch, self._probe, self._kind = port, first, batch, probe, kind
         self._requests_per_tick = per_s * TICK_S / batch
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -150,7 +164,8 @@ class Clients:
             await asyncio.sleep(max(0.0, -late_s))
             while due < tick * self._requests_per_tick:
                 due += 1
-                self._waiting.append((time.monotonic(), request(self._next, self._batch, self._batch), self._next))
+                text = request(self._next, self._batch, self._batch, self._kind)
+                self._waiting.append((time.monotonic(), text, self._next))
                 self._next += self._batch
             self.hand_out()
         give_up_s = time.monotonic() + SEEN_WITHIN_S
@@ -218,13 +233,14 @@ class _Connection(asyncio.Protocol):
         self._clients.closed(self, exc)
 
 
-def _wait_for_table(running: Up, port: int) -> None:
-    """One event makes it."""
+def wait_for_table(running: Up, port: int, kind: Kind = VIEWS) -> None:
+    """One event makes it. Raises `RuntimeError` where it does not."""
+    schema, _, name = kind.table.partition(".")
     deadline_s = time.monotonic() + SEEN_WITHIN_S
     with socket.create_connection(("127.0.0.1", port), SEEN_WITHIN_S) as connection:
-        connection.sendall(request(-1, 1, 1))
+        connection.sendall(request(-1, 1, 1, kind))
         connection.recv(1_000)
-    while not running.row_counts("site").get("page_viewed"):
+    while not running.row_counts(schema).get(name):
         if time.monotonic() > deadline_s:
             raise RuntimeError(f"the first event is not visible after {SEEN_WITHIN_S} s")
         time.sleep(0.05)
