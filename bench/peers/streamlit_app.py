@@ -7,7 +7,6 @@ DuckDB's documentation advises.
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import altair as alt  # type: ignore[import-not-found]
 import duckdb
@@ -40,9 +39,10 @@ def show(tile: dict[str, str], over: float) -> None:
     elif kind == "heat":
         chart = alt.Chart(found).mark_rect().encode(x="hour:O", y="weekday:O", color="orders:Q")
         st.altair_chart(chart)
+    elif kind == "area":
+        st.area_chart(found, x=names[0], y=names[2], color=names[1], stack=True)
     else:
-        chart_of: Any = st.line_chart if kind == "line" else st.area_chart
-        chart_of(found, x=names[0], y=names[2], color=names[1])
+        st.line_chart(found, x=names[0], y=names[2], color=names[1])
 
 
 tiles = json.loads(Path(sys.argv[1]).read_text())
