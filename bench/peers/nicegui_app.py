@@ -70,5 +70,5 @@ def option(kind: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     return {"xAxis": {"type": "time"}, "yAxis": {}, "legend": {}, "series": series}
 
 
-ui.page("/")(page)
+ui.page("/", response_timeout=60)(page)
 ui.run(host="127.0.0.1", port=int(sys.argv[3]), reload=False, show=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from catchment.sql.lexer import Token, tokens
@@ -46,6 +47,7 @@ def statement_at(sql: str, offset: int, dialect: str = "duckdb") -> Statement | 
     return before[-1] if before else found[0] if found else None
 
 
+@functools.lru_cache(maxsize=256)
 def changes_by_itself(sql: str, dialect: str = "duckdb") -> bool:
     """Whether its result may be another although no table has changed: it asks for the time, or for chance."""
     loud = [token for token in tokens(sql, dialect) if not token.is_silent]

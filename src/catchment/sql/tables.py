@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
+@functools.lru_cache(maxsize=256)
 def tables_read(sql: str, dialect: str = "duckdb") -> frozenset[str] | None:
     """The tables and views that one query names, as `schema.table` or `table`, in lower case but for what PostgreSQL
     has quoted; its own WITH parts are none, and neither are table functions. None where it cannot be told."""

@@ -103,7 +103,7 @@ def _points(
 
 def filled(series: Series, starts: Sequence[int], missing: float | None) -> Series:
     """With a point for every bucket, in order; where the rows have none it is `missing`."""
-    there = dict(series.points)
-    extra = [point for point in series.points if point[0] not in set(starts)]
+    there, known = dict(series.points), set(starts)
+    extra = [point for point in series.points if point[0] not in known]
     points = [*((start, there.get(start, missing)) for start in starts), *extra]
     return replace(series, points=tuple(sorted(points, key=lambda point: point[0])))

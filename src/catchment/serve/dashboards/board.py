@@ -233,6 +233,12 @@ class Board:
         """The first filter that is a period."""
         return next((each for each in self.filters.values() if each.type == "period"), None)
 
+    @cached_property
+    def names_user(self) -> bool:
+        """Whether its SQL may name who looks, so that not everybody sees the same."""
+        sources = [fence.sql for fence in self.fences] + [each.source for each in self.filters.values()]
+        return any(each is not None and "$user" in each.text.lower() for each in (*sources, self.annotations))
+
     def fence(self, fence_id: str) -> Fence | None:
         """The fence with this id."""
         return next((fence for fence in self.fences if fence.id == fence_id), None)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -33,9 +34,10 @@ from catchment.sql.tables import tables_read
 Payload = dict[str, Any]
 CHARTS = {"line", "area", "bar", "scatter", "heat", "vega-lite"}
 LONG_SQL_CHARACTERS = 5_000
+_ENCODER = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Told:
     """A tile's payload, with what it was made of."""
 
@@ -43,6 +45,18 @@ class Told:
     asked: Asked | None = None
     answer: Answer | None = None
     mistakes: tuple[Mistake, ...] = ()
+    remembered_s: float | None = None
+    """`true_at_s` of an answer that is not kept."""
+
+    @property
+    def true_at_s(self) -> float | None:
+        """When what it shows was so, in seconds since 1970; None where it shows no answer."""
+        return self.remembered_s if self.answer is None else self.answer.true_at_s
+
+    @cached_property
+    def json(self) -> bytes:
+        """The payload as JSON that ends no script element."""
+        return _ENCODER.encode(self.payload).replace(b"<", b"\\u003c")
 
 
 async def tell(view: View, fence: Fence, palette: Palette) -> Told:

@@ -25,6 +25,7 @@ from catchment.serve.dashboards.shape import shape_of
 from catchment.serve.library import Entry
 from catchment.serve.tiles import payloads, saying, tables
 from catchment.serve.tiles.payloads import CHARTS, Told, tell
+from catchment.serve.tiles.recent import Recent
 from catchment.serve.tiles.running import Unaskable
 from catchment.serve.tiles.view import View
 from catchment.serve.web import filtering, listing
@@ -38,6 +39,7 @@ from catchment.serve.web.words import ago
 from catchment.state.audit import Outcome
 
 MAX_DOWNLOAD_ROWS = 10_000_000
+_PAYLOAD = b'<script type="application/json" class="payload">%b</script>\n'
 _ENCODER = msgspec.json.Encoder()
 _log = get_log("serve")
 
@@ -57,6 +59,7 @@ def of(site: Site) -> list[Route]:
 class _Boards:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._recent = Recent()
 
     async def home(self, request: Request) -> Response:
         """The dashboard that the project names, else the list."""
@@ -104,19 +107,21 @@ class _Boards:
 
     async def _whole(self, request: Request, name: str, head: str, view: View) -> AsyncIterator[bytes]:
         yield head.encode()
-        told = []
-        async for each in self._told(request, name, view):
-            told.append(each)
-            yield _script(each.payload)
-        yield _script({"foot": foot(view, as_of(view, told)), "tag": _tag(told)})
+        told: list[Told] = []
+        async for some in self._told(request, name, view):
+            told += some
+            yield b"".join(_PAYLOAD % each.json for each in some)
+        yield _PAYLOAD % Told({"foot": foot(view, as_of(view, told)), "tag": _tag(told)}).json
         yield b"</div>\n</body>\n</html>\n"
 
-    async def _told(self, request: Request, name: str, view: View) -> AsyncIterator[Told]:
-        """Each tile as it is answered; when nobody listens any more, what is not answered ends."""
+    async def _told(self, request: Request, name: str, view: View) -> AsyncIterator[Sequence[Told]]:
+        """Tiles as they are answered; when nobody listens any more, what is not answered ends."""
         tasks = [asyncio.create_task(self._tell(request, name, view, fence)) for fence in view.board.tiles]
+        waiting = set(tasks)
         try:
-            for each in asyncio.as_completed(tasks):
-                yield await each
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                yield [task.result() for task in tasks if task in done]
         finally:
             for task in tasks:
                 task.cancel()
@@ -129,7 +134,7 @@ class _Boards:
         What nobody has thought of fails this tile alone."""
         began_s = time.time()
         try:
-            told = await tell(view, fence, self._site.palette)
+            told = await self._recent.tell(view, fence, self._site.palette)
         except Exception as error:
             _log.error("a tile failed", dashboard=name, tile=fence.id, exc=error)
             return Told({"id": fence.id, "state": "error", "sub": "", "html": saying.unforeseen()})
@@ -162,22 +167,22 @@ class _Boards:
             return JSONResponse({"error": "; ".join(error.texts)}, 400)
         if "if-none-match" not in request.headers:
             return _streamed(request, self._lines(request, board_name, view), "application/x-ndjson")
-        told = [each async for each in self._told(request, board_name, view)]
+        told = [each async for some in self._told(request, board_name, view) for each in some]
         tag, now = _tag(told), as_of(view, told)
         headers = {"ETag": tag, "As-Of": now}
         if request.headers["if-none-match"] == tag:
             return Response(status_code=304, headers=headers)
-        body = b"".join(_ENCODER.encode(each.payload) + b"\n" for each in told)
+        body = b"".join(each.json + b"\n" for each in told)
         body += _ENCODER.encode({"foot": foot(view, now)}) + b"\n"
         return Response(body, headers=headers, media_type="application/x-ndjson")
 
     async def _lines(self, request: Request, name: str, view: View) -> AsyncIterator[bytes]:
         dropped = "; ".join(each.text for each in view.chosen.dropped)
         yield _ENCODER.encode({"filters": filtering.bar(view), "said": dropped}) + b"\n"
-        told = []
-        async for each in self._told(request, name, view):
-            told.append(each)
-            yield _ENCODER.encode(each.payload) + b"\n"
+        told: list[Told] = []
+        async for some in self._told(request, name, view):
+            told += some
+            yield b"".join(each.json + b"\n" for each in some)
         yield _ENCODER.encode({"foot": foot(view, as_of(view, told)), "tag": _tag(told)}) + b"\n"
 
     async def piece(self, request: Request) -> Response:
@@ -294,12 +299,6 @@ def _known(entry: Entry | None) -> Entry:
     return entry
 
 
-def _script(payload: payloads.Payload) -> bytes:
-    """For the page's own script to read; JSON that ends no script element."""
-    safe = _ENCODER.encode(payload).replace(b"<", b"\\u003c")
-    return b'<script type="application/json" class="payload">' + safe + b"</script>\n"
-
-
 def _tag(told: Sequence[Told]) -> str:
     """What tells other tiles apart, however long they took."""
     return payloads.tag([each.payload | {"ms": 0} for each in sorted(told, key=lambda at: at.payload["id"])])
@@ -314,7 +313,7 @@ def _streamed(request: Request, pieces: AsyncIterator[bytes], type_: str = "text
 
 
 async def _packed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    packing = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    packing = zlib.compressobj(5, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     async for piece in pieces:
         yield packing.compress(piece) + packing.flush(zlib.Z_SYNC_FLUSH)
     yield packing.flush()

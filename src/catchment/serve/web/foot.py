@@ -13,7 +13,7 @@ from catchment.serve.web.words import span
 def as_of(view: View, told: Iterable[Told]) -> str:
     """When the oldest of the results was what the warehouse says, in the project's zone, with its day where that is
     not today; nothing where there is no result."""
-    times = [each.answer.true_at_s for each in told if each.answer is not None]
+    times = [each.true_at_s for each in told if each.true_at_s is not None]
     if not times:
         return ""
     at = datetime.fromtimestamp(min(times), view.zone)
