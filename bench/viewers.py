@@ -32,11 +32,11 @@ def run() -> dict[str, Any]:
             cookies = [pages.signed_in(project, address, f"viewer{n}@example.com") for n in range(VIEWERS)]
             requests = [request(address, f"/d/{orders.BOARD}", cookie) for cookie in cookies]
             _check_whole(address, cookies[0])
-            _look(address, requests, WARM_UP_S)
+            look(address, requests, WARM_UP_S)
             assert serve.pid is not None
             cpu_s, serve_cpu_s = tree_cpu_s(running.pid), tree_cpu_s(serve.pid)
             with MemoryWatch(serve.pid, every_s=0.5) as memory:
-                taken_s, sizes, wall_s = _look(address, requests, MEASURED_S)
+                taken_s, sizes, wall_s = look(address, requests, MEASURED_S)
             cores = (tree_cpu_s(running.pid) - cpu_s) / wall_s
             serve_cores = (tree_cpu_s(serve.pid) - serve_cpu_s) / wall_s
             all_mb = memory_bytes(running.pid) / MB
@@ -71,7 +71,7 @@ def _check_whole(address: str, cookie: tuple[str, str]) -> None:
         raise RuntimeError(f"{found} of {len(orders.TILES)} tiles came with the page")
 
 
-def _look(address: str, requests: Sequence[bytes], seconds: float) -> tuple[list[float], list[int], float]:
+def look(address: str, requests: Sequence[bytes], seconds: float) -> tuple[list[float], list[int], float]:
     """Of each page: seconds until it was whole, and its bytes; and the seconds of them all."""
     taken_s: list[float] = []
     sizes: list[int] = []
