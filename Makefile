@@ -75,6 +75,9 @@ lock:
 	echo 'dlt[duckdb,parquet,postgres]' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/dlt.txt
 	printf 'asyncpg\norjson\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/asyncpg.txt
 	printf 'granian\nmsgspec\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/granian.txt
+	printf 'nicegui\nduckdb\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/nicegui.txt
+	printf 'dash\nduckdb\ngunicorn\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/dash.txt
+	printf 'streamlit\nduckdb\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/streamlit.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
