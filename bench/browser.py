@@ -1,7 +1,8 @@
 """A headless Chromium that tells when the last tile of a page has its marks, and what came over the wire.
 
-The same few lines watch everybody's page, once a frame: a number has its digits, a chart has been drawn on a canvas or
-has a trace in SVG, a table has its rows, or a canvas that they are drawn on. What a tile showed before does not count.
+The same few lines watch everybody's page, and look whenever something has changed in it or was drawn on a canvas:
+a number has its digits, a chart has been drawn on a canvas or has a trace in SVG, a table has its rows, or a canvas
+that they are drawn on. What a tile showed before does not count.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ SETTLED_MS = 500
 
 _WATCH = """
 const strokes = new WeakMap();
+let look = () => {}, isDue = false;
+const later = () => {
+  if (isDue) return;
+  isDue = true;
+  setTimeout(() => { isDue = false; look(); });
+};
+new MutationObserver(later).observe(document, { subtree: true, childList: true, characterData: true });
 for (const name of ["fill", "stroke", "fillRect", "fillText", "drawImage"]) {
   const draws = CanvasRenderingContext2D.prototype[name];
   CanvasRenderingContext2D.prototype[name] = function (...given) {
     strokes.set(this.canvas, (strokes.get(this.canvas) ?? 0) + 1);
+    later();
     return draws.apply(this, given);
   };
 }
@@ -41,13 +50,16 @@ const isDrawn = {
   table: (tile) => onCanvas(tile) || every(tile, "tbody tr").length >= 25,
 };
 window.__drawn = (kinds, tiles, number, within) => new Promise((resolve, reject) => {
-  const until = performance.now() + within;
-  const look = () => {
+  const missing = () => {
     const found = [...document.querySelectorAll(tiles)];
-    const missing = kinds.map((_, at) => at).filter((at) => !found[at] || !isDrawn[kinds[at]](found[at], number));
-    if (!missing.length) resolve(performance.now());
-    else if (performance.now() > until) reject(new Error(`not drawn in time: tiles ${missing} of ${found.length}`));
-    else requestAnimationFrame(look);
+    return kinds.map((_, at) => at).filter((at) => !found[at] || !isDrawn[kinds[at]](found[at], number));
+  };
+  const late = setTimeout(() => reject(new Error(`not drawn in time: tiles ${missing()} of ${kinds.length}`)), within);
+  look = () => {
+    if (missing().length) return;
+    look = () => {};
+    clearTimeout(late);
+    resolve(performance.now());
   };
   look();
 });

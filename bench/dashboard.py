@@ -90,7 +90,8 @@ def peer(name: str, tiles: Path, database: Path) -> Iterator[str]:
     serving: dict[str, list[str | Path]] = {
         "nicegui": [app, tiles, database, str(port)],
         "dash": [
-            "-m", "gunicorn", "--workers", "2", "--threads", "5", "--timeout", "120", "--bind", f"127.0.0.1:{port}", "--chdir", _APPS,
+            "-m", "gunicorn", "--workers", "2", "--threads", "5", "--timeout", "120",
+            "--bind", f"127.0.0.1:{port}", "--chdir", _APPS,
             "--env", f"TILES={tiles}", "--env", f"DATABASE={database}", "dash_app:server",
         ],
         "streamlit": [

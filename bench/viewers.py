@@ -85,7 +85,10 @@ def look(address: str, requests: Sequence[bytes], seconds: float) -> tuple[list[
             viewer = _Viewer(each, until_s, taken_s, sizes, loop.create_future())
             await loop.create_connection(lambda viewer=viewer: viewer, str(host.hostname), host.port or 80)  # type: ignore[misc]
             done.append(viewer.done)
-        await asyncio.gather(*done)
+        await asyncio.wait(done)  # of all, so that none leaves its connection behind
+        await asyncio.sleep(0)
+        for each in done:
+            each.result()
 
     began_s = time.perf_counter()
     uvloop.run(all_of_them())
