@@ -87,8 +87,8 @@ def look(address: str, requests: Sequence[bytes], seconds: float) -> tuple[list[
             done.append(viewer.done)
         await asyncio.wait(done)  # of all, so that none leaves its connection behind
         await asyncio.sleep(0)
-        for each in done:
-            each.result()
+        for looked in done:
+            looked.result()
 
     began_s = time.perf_counter()
     uvloop.run(all_of_them())
