@@ -21,7 +21,7 @@ WINDOW = ViewportSize(width=1440, height=2400)
 """All tiles lie within it, for there are pages that draw only what is seen."""
 DRAWN_WITHIN_MS = 60_000
 SETTLED_MS = 500
-"""What is still on its way then is counted too."""
+"""What is still on its way then is counted too; so long a new page lies idle before."""
 
 _WATCH = """
 const strokes = new WeakMap();
@@ -121,6 +121,7 @@ def open_page(
     """Open an address in a new page, wait until all is drawn, and do what comes `then`."""
     page = context.new_page()
     try:
+        page.wait_for_timeout(SETTLED_MS)  # the browser has begun a process for it
         wire = _Wire(context.new_cdp_session(page))
         page.goto(address, wait_until="commit")
         ms = _until_drawn(page, tiles)
