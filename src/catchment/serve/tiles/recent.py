@@ -14,7 +14,7 @@ from catchment.serve.tiles.view import View
 
 FOR_S = 1.0
 """Answers are as old as their board's refresh; what is made of them may be as old as that."""
-MOST = 500
+MOST = 200
 STATES = frozenset({"ok", "empty"})
 """What goes wrong is looked at each time."""
 
