@@ -82,7 +82,7 @@ class Column:
 
     def add(self, values: Iterable[str | None]) -> None:
         """Look at more values."""
-        if not self._possible:
+        if self._seen and not self._possible:
             return
         distinct = set(values)
         distinct.discard(None)
@@ -94,6 +94,11 @@ class Column:
             self._possible &= {is_bigint, is_whole}
         else:
             self._possible = {fits for fits in self._possible if all(map(fits, texts))}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every value so far is a null."""
+        return not self._seen
 
     @property
     def type(self) -> Type:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from catchment.load.columns import column_name
+from catchment.warehouses.columns import column_name
 from catchment.load.values import Unfit, fitting, wanted, wants_widening
 from catchment.naming import snake_case
 from catchment.warehouses.shape import ColumnType

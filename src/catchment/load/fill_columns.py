@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from catchment.errors import CannotWiden, UsageError
-from catchment.load.columns import column_name
+from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.loader import Loader
 from catchment.load.patience import patiently

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from catchment.errors import Malformed
-from catchment.load.columns import column_name
+from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract, Contracts
 from catchment.load.guard import NOTHING
 from catchment.load.prepare import Prepared, Sorting, prepared_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from catchment.load.columns import column_name
+from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.guard import TableMemory
 from catchment.load.notes import note

@@ -16,7 +16,7 @@ import msgspec
 from catchment.archives import INCOMING, Archive
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, UsageError
 from catchment.load.changes import Changes
-from catchment.load.columns import column_name
+from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.guard import Memory
 from catchment.load.loader import Loader

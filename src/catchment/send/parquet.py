@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +45,36 @@ _SCALARS = {
 }
 
 
-def rows(source: Source, id_field: str | None = None) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True)
+class As:
+    """How columns are written: under another name, or as text where they are numbers or booleans."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()
+
+
+AS_THEY_ARE = As()
+
+
+def rows(source: Source, id_field: str | None = None, written: As = AS_THEY_ARE) -> Iterator[Batch]:
     """The file's rows in order. Raises `UsageError` when it is no Parquet file, or lacks the field of `--id`."""
+    with _opened(source) as (connection, link):
+        yield from _batches(connection, link, source, id_field, written)
+
+
+def columns(source: Source) -> tuple[dict[str, str], int]:
+    """The columns with their types as DuckDB names them, and how many rows the file says that it has.
+
+    Raises `UsageError` when it is no Parquet file.
+    """
+    with _opened(source) as (connection, link):
+        relation = connection.read_parquet(str(link))
+        found = connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(link)]).fetchall()
+        return dict(zip(relation.columns, map(str, relation.types), strict=True)), found[0][0]
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[DuckDBPyConnection, Path]]:
     import duckdb
 
     # DuckDB takes a path for a pattern, or an address; a link of our own name is neither.
@@ -53,20 +83,26 @@ def rows(source: Source, id_field: str | None = None) -> Iterator[Batch]:
         link.symlink_to(source.path.resolve())
         connection.execute(f"SET threads = 1; SET memory_limit = '{_MEMORY}'; SET TimeZone = 'UTC'")
         try:
-            yield from _batches(connection, link, source, id_field)
+            yield connection, link
         except duckdb.Error as error:
             words = str(error).replace(str(link), source.name).splitlines()[0]
             raise UsageError(f"{source.name}: {words}", "check that it is a whole Parquet file") from None
 
 
-def _batches(connection: DuckDBPyConnection, link: Path, source: Source, id_field: str | None) -> Iterator[Batch]:
+def _batches(
+    connection: DuckDBPyConnection, link: Path, source: Source, id_field: str | None, written: As
+) -> Iterator[Batch]:
     relation = connection.read_parquet(str(link))
     if id_field is not None and id_field not in relation.columns:
         names = ", ".join(relation.columns)
         raise UsageError(f"{source.name} has no field {id_field!r} for --id", f"its fields are {names}")
     fields = [(name, kind, _identifier(name)) for name, kind in zip(relation.columns, relation.types, strict=True)]
     total = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(link)]).fetchall()[0][0]
-    result = connection.execute(f"SELECT {_object(fields)} FROM read_parquet(?) AS t", [str(link)])
+    pairs = [
+        f"{_key(_text(written.names.get(name, name)))} || {_as_text(x) if name in written.texts else _json(kind, x)}"
+        for name, kind, x in fields
+    ]
+    result = connection.execute(f"SELECT {_braced(pairs)} FROM read_parquet(?) AS t", [str(link)])
     id_of = None if id_field is None else field_text(id_field)
     done = 0
     while found := result.fetchmany(_ROWS_PER_BATCH):
@@ -107,7 +143,15 @@ def _not_null(kind: Any, x: str, depth: int) -> str:
 def _object(fields: list[tuple[str, Any, str]], depth: int = 0) -> str:
     """SQL for an object of (name, type, expression)."""
     pairs = [f"{_key(_text(name))} || {_json(kind, x, depth)}" for name, kind, x in fields]
+    return _braced(pairs)
+
+
+def _braced(pairs: list[str]) -> str:
     return "'{' || " + " || ',' || ".join(pairs) + " || '}'" if pairs else "'{}'"
+
+
+def _as_text(x: str) -> str:
+    return f"CASE WHEN {x} IS NULL THEN 'null' ELSE to_json({x}::VARCHAR)::VARCHAR END"
 
 
 def _key(x: str) -> str:

@@ -41,6 +41,10 @@ class Target:
     """As a dead letter's origin names it."""
     place: str = "line"
     """What the file is made of: line, item or row."""
+    key: tuple[str, ...] = ()
+    """The fields that identify a row: a later one takes an earlier one's place. Empty: rows are added."""
+    version: str = ""
+    """With a key: of two files the one of the higher version is later, within a file the higher row."""
 
 
 @dataclass(slots=True)
@@ -147,12 +151,17 @@ class Publisher:
 
     def _lines(self, stamp: Stamp, batch: Batch, part: slice) -> list[str]:
         """These rows as stamped lines."""
-        before, middle, end = _envelope(stamp, self._target.table)
-        data = batch.data[part]
-        if batch.ids is None:
-            digest = self._target.digest
+        target, data = self._target, batch.data[part]
+        if target.key:
+            before, middle, behind, end = _keyed_envelope(stamp, target)
             return [
-                f'{before}"{digest}:{number}"{middle}{text}{end}'
+                f'{before}"{target.digest}:{number}"{middle}"{target.version}.{number:012}"{behind}{text}{end}'
+                for number, text in zip(batch.numbers[part], data, strict=True)
+            ]
+        before, middle, end = _envelope(stamp, target.table)
+        if batch.ids is None:
+            return [
+                f'{before}"{target.digest}:{number}"{middle}{text}{end}'
                 for number, text in zip(batch.numbers[part], data, strict=True)
             ]
         return [
@@ -205,3 +214,21 @@ def _envelope(stamp: Stamp, table: str) -> tuple[str, str, str]:
     before, _, rest = line.partition(f'"id":"{_PLACEHOLDER}"')
     middle, _, end = rest.rpartition("{}")
     return f'{before}"id":', middle, end
+
+
+def _keyed_envelope(stamp: Stamp, target: Target) -> tuple[str, str, str, str]:
+    """The same of a row that replaces another: what goes before, between and behind id, version and data."""
+    record = Record(
+        target.table,
+        msgspec.Raw(b"{}"),
+        id=_PLACEHOLDER,
+        not_before=EARLY,
+        op="upsert",
+        key=target.key,
+        version=_PLACEHOLDER,
+    )
+    line = stamp.line(record).text.decode()
+    before, _, rest = line.partition(f'"id":"{_PLACEHOLDER}"')
+    middle, _, rest = rest.rpartition(f'"version":"{_PLACEHOLDER}"')
+    behind, _, end = rest.rpartition("{}")
+    return f'{before}"id":', f'{middle}"version":', behind, end

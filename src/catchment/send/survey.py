@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catchment import sniff
@@ -39,6 +41,8 @@ class Survey:
     types: tuple[sniff.Type, ...]
     rows: int
     bad: int
+    is_empty: tuple[bool, ...] = ()
+    """Of each column, whether it has nothing but nulls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,34 @@ def survey(source: Source, options: Options) -> Survey:
 
     Raises `UsageError` when the file does not say how it is to be read, with what fits and the flags to give.
     """
+    found = survey_as_named(source, options)
+    _check_names(source, found.columns)
+    return found
+
+
+def survey_as_named(source: Source, options: Options) -> Survey:
+    """The same, where columns may have no name, or one name several columns: see `own_names`."""
     if options.delimiter is None and not options.one_column:
         found = _only_fit(source, options)
     else:
         found = _given(source, options)
-    _check_names(source, found.columns)
+    if any("\r" in name for name in found.columns):
+        raise UsageError(f"the lines of {source.name} end with CR alone", "convert it: tr '\\r' '\\n' < FILE")
     return found
+
+
+def own_names(names: Sequence[str]) -> tuple[str, ...]:
+    """A name of its own for each column: `column_3` for one without, `name_2` for the second of that name."""
+    taken, found = set(names), list[str]()
+    for at, name in enumerate(names, 1):
+        if name and name not in found:
+            found.append(name)
+            continue
+        tries = (f"{name}_{count}" for count in range(2, len(names) + 3)) if name else (f"column_{at}",)
+        own = next((each for each in tries if each not in taken), f"{name or 'column'}_{at}_{len(names)}")
+        taken.add(own)
+        found.append(own)
+    return tuple(found)
 
 
 def _given(source: Source, options: Options) -> Survey:
@@ -159,7 +185,9 @@ def _measure(source: Source, options: Options, delimiter: str | None, *, strict:
         rows += len(chunk.raw)
         bad += len(chunk.bad)
     names = tuple(name or "" for name in header)
-    return Survey(_dialect(options, delimiter), names, tuple(column.type for column in columns), rows, bad)
+    types = tuple(column.type for column in columns)
+    is_empty = tuple(column.is_empty for column in columns)
+    return Survey(_dialect(options, delimiter), names, types, rows, bad, is_empty)
 
 
 def open_csv(source: Source, options: Options, dialect: Dialect) -> Reader:
@@ -177,13 +205,7 @@ def _dialect(options: Options, delimiter: str | None) -> Dialect:
 
 def _check_names(source: Source, columns: tuple[str, ...]) -> None:
     """Raise `UsageError` unless every column has a name of its own."""
-    if any("\r" in name for name in columns):
-        raise UsageError(f"the lines of {source.name} end with CR alone", "convert it: tr '\\r' '\\n' < FILE")
-    seen: dict[str, int] = {}
-    better = []
-    for at, name in enumerate(columns, 1):
-        seen[name] = seen.get(name, 0) + 1
-        better.append(f"column_{at}" if not name else name if seen[name] == 1 else f"{name}_{seen[name]}")
+    seen = Counter(columns)
     empty = [at for at, name in enumerate(columns, 1) if not name]
     twice = [name for name, count in seen.items() if name and count > 1]
     if empty:
@@ -193,7 +215,7 @@ def _check_names(source: Source, columns: tuple[str, ...]) -> None:
     else:
         return
     raise UsageError(
-        f"{source.name}: {problem}", f"give names instead of the header: --skip 1 --columns {','.join(better)}"
+        f"{source.name}: {problem}", f"give names instead of the header: --skip 1 --columns {','.join(own_names(columns))}"
     )
 
 

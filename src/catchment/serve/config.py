@@ -1,4 +1,4 @@
-"""The settings of serving: `[serve]` and `[serve.sign_in]` of the project file."""
+"""The settings of serving: `[serve]`, `[serve.sign_in]` and `[serve.upload]` of the project file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from catchment.addresses import check_listen, check_network
+from catchment.errors import Malformed
+from catchment.record import check_table
 from catchment.state.users import Role
 
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*\Z")
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+\Z")
+DEFAULT_SCHEMA = "uploads"
 _SMALLEST_SPAN = timedelta(minutes=1)
 
 
@@ -98,6 +101,33 @@ class SignInConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("without passwords nobody can sign in: issuer and client_id name a provider")
 
 
+def _check_schema(name: str) -> None:
+    try:
+        check_table(f"{name}.rows")
+    except Malformed:
+        raise ValueError("must be a schema's name in lower case, and none of Catchment's own") from None
+
+
+class UploadConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that analysts and admins upload in the browser."""
+
+    enabled: Annotated[bool, Meta(description="Whether files are taken.")] = True
+    max_bytes: Annotated[int, Meta(ge=1_000, description="How large a file may be, in bytes.")] = 1_000_000_000
+    max_rows: Annotated[int, Meta(ge=1, description="How many rows a file may have, whatever its size.")] = 10_000_000
+    schemas: Annotated[
+        list[Annotated[str, Meta(extra={"check": _check_schema})]],
+        Meta(
+            description="The schemas that files may go to; the first is proposed. Where none is named: `uploads`, and"
+            " any other that no source of `[collect]` writes to."
+        ),
+    ] = []
+
+    @property
+    def proposed(self) -> str:
+        """The schema of a new table, unless another is chosen."""
+        return self.schemas[0] if self.schemas else DEFAULT_SCHEMA
+
+
 class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The pages: where they are served, and who may see them."""
 
@@ -152,6 +182,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1_000, description="Beyond so many the oldest go earlier: a million take some 500 MB.")
     ] = 1_000_000
     sign_in: SignInConfig = SignInConfig()
+    upload: UploadConfig = UploadConfig()
 
     def __post_init__(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
