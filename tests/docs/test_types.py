@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
-from catchment.warehouses.columns import column_name
 from catchment.load.values import Unfit, fitting, wanted, wants_widening
 from catchment.naming import snake_case
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.shape import ColumnType
 
 PAGE = (Path(__file__).parents[2] / "docs" / "types.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchment.warehouses.columns import column_name
 from catchment.naming import MAX_NAME_BYTES, snake_case
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.quoting import name
 from catchment.warehouses.shape import METADATA
 

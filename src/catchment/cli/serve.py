@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from catchment.cli.parts import is_embedded, open_here
+from catchment.cli.parts import is_embedded, is_loaded, is_loading, open_here
 from catchment.config import Project
 from catchment.errors import UsageError, WarehouseDown
+from catchment.load.contracts import Contracts
 from catchment.record import now
 from catchment.service import Service
 from catchment.warehouses import Warehouse
@@ -25,8 +26,8 @@ DASHBOARDS = "dashboards"
 
 
 NEEDED = (
-    "argon2", "authlib", "httpx2", "jinja2", "markdown_it", "python_multipart", "sqlglot", "starlette",
-    "uvicorn", "vl_convert", "yaml",
+    "argon2", "authlib", "httpx2", "jinja2", "markdown_it", "python_calamine", "python_multipart", "sqlglot",
+    "starlette", "uvicorn", "vl_convert", "yaml",
 )  # fmt: skip
 """What the extra brings."""
 
@@ -45,6 +46,7 @@ def serve(project: Project) -> Service:
     """The service, not yet running. Raises `UsageError` where its extra is not installed."""
     try:
         from catchment.serve.service import ServeService
+        from catchment.serve.uploads.filing import Filing
         from catchment.serve.web.app import Parts, application
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("catchment"):
@@ -52,6 +54,8 @@ def serve(project: Project) -> Service:
         raise UsageError(
             f"serving pages needs the module {error.name}, which is not installed", "pip install 'catchment[serve]'"
         ) from error
+
+    contracts = Contracts(project.load)
 
     @contextlib.asynccontextmanager
     async def made() -> AsyncIterator[ASGIApp]:
@@ -65,6 +69,13 @@ def serve(project: Project) -> Service:
                 state=state,
                 open_warehouse=lambda: _warehouse(project),
                 dialect=project.warehouse.type,
+                filing=Filing(
+                    open_queue=project.queue.open,
+                    is_loaded=lambda table, before_s: is_loaded(project, table, before_s),
+                    is_loading=lambda: is_loading(project),
+                    writer_of=project.collect.writer_of,
+                    contract_of=lambda table: contracts.of(table).mode,
+                ),
             )
             async with application(parts) as app:
                 yield app

@@ -289,3 +289,14 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
     def port(self) -> int:
         """0 takes a free one."""
         return int(self.listen.rpartition(":")[2])
+
+    def writer_of(self, table: str) -> str:
+        """The source or webhook that writes to a table, by its name; empty where none does."""
+        schema = table.partition(".")[0]
+        for name, source in self.sources.items():
+            if schema == name or {table, f"{schema}.*"} & {*source.records, *source.mirrors}:
+                return name
+        for name, webhook in self.webhooks.items():
+            if table == (webhook.table or f"webhook.{name}"):
+                return name
+        return ""

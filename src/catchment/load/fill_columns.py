@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from catchment.errors import CannotWiden, UsageError
-from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.loader import Loader
 from catchment.load.patience import patiently
 from catchment.log import get_log
 from catchment.warehouses import SchemaChange, without_rows
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.shape import METADATA, AddColumn, Change, Column, ColumnType, Shape, Widen
 
 _log = get_log("load")

@@ -9,13 +9,13 @@ from datetime import datetime
 import msgspec
 
 from catchment.errors import Malformed
-from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract, Contracts
 from catchment.load.guard import NOTHING
 from catchment.load.prepare import Prepared, Sorting, prepared_line
 from catchment.load.stamped import Origin, Stamped
 from catchment.load.values import Unfit, fitting
 from catchment.warehouses import DeadLetter, Rows
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.shape import AddColumn, Column, ColumnType, Shape
 
 OTHERS = "other_events"

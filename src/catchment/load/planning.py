@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.guard import TableMemory
 from catchment.load.notes import note
 from catchment.load.stamped import Origin, Stamped
 from catchment.load.values import wanted, wants_widening
 from catchment.warehouses import SchemaChange
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.shape import MOST_COLUMNS, AddColumn, Change, Column, SetKey, Shape, Widen
 
 Read = tuple[Origin, Stamped]

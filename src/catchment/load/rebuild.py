@@ -16,7 +16,6 @@ import msgspec
 from catchment.archives import INCOMING, Archive
 from catchment.errors import CannotWiden, Malformed, Retry, SchemaChanged, UsageError
 from catchment.load.changes import Changes
-from catchment.warehouses.columns import column_name
 from catchment.load.contracts import Contract
 from catchment.load.guard import Memory
 from catchment.load.loader import Loader
@@ -28,6 +27,7 @@ from catchment.load.walk import walk
 from catchment.log import get_log
 from catchment.pack import read_file
 from catchment.warehouses import Batch, Loaded, Rebuild, SchemaChange, Warehouse, without_rows
+from catchment.warehouses.columns import column_name
 from catchment.warehouses.shape import AddColumn, Column, Shape
 
 _log = get_log("load")

@@ -20,7 +20,16 @@ from catchment.send.source import Source
 
 MEMORY_BYTES = 1_500 << 20
 PROCESSOR_S = 1_800
-_KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZDIR")
+_KEPT_OF_ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "TZDIR",
+)
 _LENGTH = struct.Struct(">I")
 
 

@@ -207,7 +207,9 @@ def _check_is_text(source: Source, encoding: str) -> None:
     if b"\0" in start and not encoding.lower().startswith(("utf-16", "utf-32")):
         if start.startswith(_WIDE):
             raise Unclear(
-                UsageError(f"{source.name} is UTF-16, by its first bytes"), "encoding", tuple(_trials(source, encoding))
+                UsageError(f"{source.name} is UTF-16, by its first bytes"),
+                "encoding",
+                tuple(_trials(source, encoding)),
             )
         at = start.index(b"\0")
         raise UsageError(
@@ -373,4 +375,3 @@ def _elected(votes: Counter[Type]) -> Type:
     if votes["varchar"] and votes["timestamptz"]:
         votes["varchar"] += votes.pop("timestamptz")
     return votes.most_common(1)[0][0] if +votes else "varchar"
-

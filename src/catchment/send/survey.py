@@ -215,7 +215,8 @@ def _check_names(source: Source, columns: tuple[str, ...]) -> None:
     else:
         return
     raise UsageError(
-        f"{source.name}: {problem}", f"give names instead of the header: --skip 1 --columns {','.join(own_names(columns))}"
+        f"{source.name}: {problem}",
+        f"give names instead of the header: --skip 1 --columns {','.join(own_names(columns))}",
     )
 
 

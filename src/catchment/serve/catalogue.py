@@ -18,6 +18,7 @@ from catchment.sql.tables import tables_read
 from catchment.warehouses import Warehouse
 from catchment.warehouses.quoting import name as quoted
 from catchment.warehouses.quoting import table_name
+from catchment.warehouses.shape import Shape
 
 KNOWN_FOR_S = 10.0
 SAMPLED_ROWS = 20_000
@@ -129,6 +130,14 @@ class Catalogue:
                 self._known = await asyncio.to_thread(self._read)
                 self._known_at_s = time.monotonic()
         return self._known
+
+    def forget(self) -> None:
+        """Read the tables anew when they are next wanted: there is another."""
+        self._known_at_s = -KNOWN_FOR_S
+
+    async def shape(self, name: str) -> Shape:
+        """A loaded table's columns as of this moment; of version 0 where there is none."""
+        return await asyncio.to_thread(lambda: self._warehouse().shape(name))
 
     async def for_sql(self) -> dict[str, tuple[Column, ...]]:
         """All tables and their columns, as what writes SQL names them; none while the warehouse is down."""

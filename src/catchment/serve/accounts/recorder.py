@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from typing import Literal
 
 from catchment.errors import CatchmentError
 from catchment.log import get_log
@@ -19,6 +20,7 @@ from catchment.state import State
 from catchment.state.audit import Audit, Entry, Outcome
 from catchment.state.views import Views
 
+UploadAction = Literal["begin upload", "upload"]
 _log = get_log("serve")
 _GATHER_S = 0.25
 _FORGET_EVERY_S = 3_600.0
@@ -75,6 +77,13 @@ class Recorder:
         """Count a view. May be called from any thread, and does not block."""
         with self._lock:
             self._viewed[dashboard] += 1
+
+    def upload(
+        self, action: UploadAction, user: User, client: Client, about: str, outcome: Outcome, rows: int | None = None
+    ) -> None:
+        """Note what somebody uploads, written when this returns: before the first row is queued, and in the end."""
+        via = "session" if user.token is None else f"token {user.token}"
+        self._add([Entry(self._clock(), action, outcome, user.id, user.email, via, client.address, about, rows=rows)])
 
     def run(self) -> None:
         """Write what is noted, and forget what is old, until `close`; then write the rest."""

@@ -33,8 +33,10 @@ from catchment.serve.config import ServeConfig
 from catchment.serve.library import Library
 from catchment.serve.tiles import colours
 from catchment.serve.tiles.palette import Palette
+from catchment.serve.uploads.filing import Filing
+from catchment.serve.uploads.uploads import Uploads
 from catchment.serve.warehouse import Asked
-from catchment.serve.web import api, boards, cataloguing, editing, editor, listing, people, signing
+from catchment.serve.web import api, boards, cataloguing, editing, editor, listing, people, signing, uploading
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.headers import SecurityHeaders
 from catchment.serve.web.limits import BodyLimit
@@ -58,6 +60,8 @@ class Parts:
     state: State
     open_warehouse: Callable[[], Warehouse]
     dialect: str
+    filing: Filing | None = None
+    """Where uploaded files go; None where none are taken."""
 
 
 @asynccontextmanager
@@ -89,16 +93,28 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         recorder=recorder,
         turns=Turns(),
         dialect=parts.dialect,
+        uploads=_uploads(parts),
     )
+    if site.uploads is not None:
+        site.uploads.open()
     try:
         yield wrapped(site)
     finally:
+        if site.uploads is not None:
+            await asyncio.to_thread(site.uploads.close)
         asking.close()
         asked.close()
         accounts.close()
         recorder.close()
         keeping.shutdown()
         await asyncio.to_thread(recording.join)
+
+
+def _uploads(parts: Parts) -> Uploads | None:
+    settings = parts.config.upload
+    if parts.filing is None or not settings.enabled:
+        return None
+    return Uploads(parts.runtime / "uploads", settings, parts.filing)
 
 
 def wrapped(site: Site) -> ASGIApp:
@@ -116,6 +132,7 @@ def wrapped(site: Site) -> ASGIApp:
         *editor.of(site),
         *editing.of(site),
         *people.of(site),
+        *uploading.of(site),
     ]
     if site.base:
         routes = [Mount(site.base, routes=routes)]
@@ -144,7 +161,7 @@ def wrapped(site: Site) -> ASGIApp:
     return Starlette(
         routes=routes,
         middleware=[
-            Middleware(BodyLimit),
+            Middleware(BodyLimit, streamed=site.base + uploading.RECEIVE),
             Middleware(SecurityHeaders),
             Middleware(Access, accounts=site.accounts, config=site.config),
         ],

@@ -52,7 +52,7 @@ def of(site: Site) -> list[Route]:
         return site.page(
             request, "catalogue.html", title="Catalogue", here="catalogue", schemas=schemas, may=user.may("analyst"),
             ages={name: span(max(0.0, ago_s(at))) for name, at in ages.items()}, used=used, own=own,
-            late={name for name, at in ages.items() if ago_s(at) > LATE_S},
+            late={name for name, at in ages.items() if ago_s(at) > LATE_S}, uploads=site.takes_files(user),
         )  # fmt: skip
 
     async def table(request: Request) -> Response:

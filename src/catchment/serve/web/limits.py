@@ -15,13 +15,15 @@ class _TooLarge(Exception):
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 to more, whatever its headers say of it, and reads no further."""
+    """ASGI middleware: answers 413 to more, whatever its headers say of it, and reads no further. What is sent to the
+    path `streamed` is for that page to bound, which never holds it in memory."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, streamed: str) -> None:
         self._app = app
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == self._streamed:
             await self._app(scope, receive, send)
             return
         got, has_begun = 0, False

@@ -22,6 +22,7 @@ from catchment.serve.dashboards.board import Board
 from catchment.serve.library import Entry, Library
 from catchment.serve.tiles.palette import Palette
 from catchment.serve.tiles.view import View, Viewer, view_of
+from catchment.serve.uploads.uploads import Uploads
 from catchment.serve.warehouse import Asked
 from catchment.serve.web.assets import Assets
 from catchment.serve.web.templates import render
@@ -36,6 +37,8 @@ PLACES = (
     ("sql", "/sql", "SQL"),
     ("catalogue", "/catalogue", "Catalogue"),
 )
+UPLOAD = ("upload", "/upload", "Upload")
+"""The place that is for analysts, where files are taken."""
 THEMES = {"light", "dark"}
 
 
@@ -65,6 +68,8 @@ class Site:
     recorder: Recorder
     turns: Turns
     dialect: str
+    uploads: Uploads | None
+    """None where no files are taken."""
 
     @property
     def base(self) -> str:
@@ -110,12 +115,16 @@ class Site:
             "base": self.base,
             "asset": self.assets.address,
             "theme": theme if theme in THEMES else "",
-            "places": PLACES,
+            "places": (*PLACES, UPLOAD) if self.takes_files(user) else PLACES,
             "here": "",
             "user": user,
             "initials": initials(user) if user else "",
         }
         return render(template, **{**shared, **values})
+
+    def takes_files(self, user: User | None) -> bool:
+        """Whether this user may upload."""
+        return self.uploads is not None and user is not None and user.may("analyst")
 
     def page(self, request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
         """A page as an answer."""

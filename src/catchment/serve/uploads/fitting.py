@@ -1,0 +1,131 @@
+"""A file's columns beside those of the table that it is for: what each will be called there, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from catchment.naming import snake_case
+from catchment.send.look import Found, Written
+from catchment.serve.uploads.filing import ContractMode
+from catchment.warehouses.columns import column_name
+from catchment.warehouses.shape import Column, ColumnType, Shape
+
+State = Literal["fits", "new", "widens", "as text", "no values", "rescued", "refused"]
+
+_SAID = {
+    "fits": "",
+    "new": "new column",
+    "widens": "becomes double, which holds all whole numbers up to 2^53",
+    "as text": "written as text, as the column is",
+    "no values": "no values: the column is made with the first one",
+    "rescued": "does not fit: kept in _rescued, the column stays empty",
+    "refused": "does not fit: rows with a value there become dead letters",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One column of the file. `field` is its name there, `key` what it is filed under, `column` what the warehouse
+    calls it; `before` is the type that the table's column has, `type` what it will have."""
+
+    field: str
+    key: str
+    column: str
+    type: str
+    state: State
+    before: str = ""
+
+    @property
+    def said(self) -> str:
+        """The state in words."""
+        if self.state in {"rescued", "refused"} and self.before:
+            return f"{self.before} there: {_SAID[self.state]}"
+        return _SAID[self.state]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The file in the table. `missing` are columns of the table that the file lacks."""
+
+    columns: tuple[Fit, ...]
+    missing: tuple[str, ...]
+    key: tuple[str, ...]
+    """The table's, as it is filed; empty where rows are only ever added, or there is no table yet."""
+    key_columns: tuple[str, ...]
+    """The same as the warehouse calls them."""
+    is_new: bool
+
+    @property
+    def written(self) -> Written:
+        """How the file's columns go out."""
+        return Written(
+            tuple(fit.key for fit in self.columns),
+            tuple(at for at, fit in enumerate(self.columns) if fit.state == "as text"),
+        )
+
+    def key_of(self, fields: Sequence[str]) -> tuple[str, ...]:
+        """The same columns of the file, as they are filed."""
+        return tuple(fit.key for fit in self.columns if fit.field in fields)
+
+
+def fit(found: Found, shape: Shape, contract: ContractMode = "evolve") -> Fitted:
+    """The file's columns in the table that is there, or in one that is to be made (a shape of version 0).
+
+    A column of the file is the table's if it has the name of its field, or would have the name of its column: so that
+    what was downloaded from the warehouse can go back there.
+    """
+    places = _places(found.columns, shape.columns)
+    taken = {column.name for column in shape.columns}
+    made = contract == "evolve" or shape.version == 0
+    fits = []
+    for name, kind, is_empty in zip(found.columns, found.types, found.is_empty, strict=True):
+        column = places.get(name)
+        if column is not None:
+            state = "fits" if is_empty else _state(kind, column.type, contract)
+            after = "double" if state == "widens" else column.type
+            fits.append(Fit(name, column.field, column.name, after, state, column.type))
+            continue
+        called = column_name(name, taken)
+        taken.add(called)
+        # Under a name of its own from the start, where the usual one is taken: nothing depends on what comes first.
+        key = name if called == snake_case(name) else called
+        state = "no values" if is_empty else "new" if made else "refused" if contract == "reject" else "rescued"
+        fits.append(Fit(name, key, called, kind, state))
+    matched = {column.name for column in places.values()}
+    missing = tuple(column.name for column in shape.columns if column.name not in matched)
+    names = {column.field: column.name for column in shape.columns}
+    key_columns = tuple(names.get(field, field) for field in shape.key)
+    return Fitted(tuple(fits), missing, shape.key, key_columns, is_new=shape.version == 0)
+
+
+def _places(fields: Sequence[str], columns: Sequence[Column]) -> dict[str, Column]:
+    """The file's columns that the table has: by field first, then by the column's name; each once."""
+    by_field = {column.field: column for column in columns}
+    found = {field: by_field[field] for field in fields if field in by_field}
+    left = {column.name: column for column in columns if column.field not in found}
+    for field in fields:
+        if field in found:
+            continue
+        plain = snake_case(field)
+        for called in (column_name(field, ()), column_name(field, (plain,))):
+            if called in left:
+                found[field] = left.pop(called)
+                break
+    return found
+
+
+def _state(kind: str, there: ColumnType, contract: ContractMode) -> State:
+    """What becomes of a column's values of this kind in a column that is there."""
+    no_place: State = "refused" if contract == "reject" else "rescued"
+    match (kind, there):
+        case (same, other) if other in {same, "json"}:
+            return "fits"
+        case ("bigint", "double") | ("timestamptz", "varchar"):
+            return "fits"
+        case ("double", "bigint"):
+            return "widens" if contract == "evolve" else no_place
+        case ("boolean" | "bigint" | "double", "varchar"):
+            return "as text"
+    return no_place
