@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -218,21 +218,24 @@ def _check_is_text(source: Source, encoding: str) -> None:
 
 
 def _trials(source: Source, but: str) -> Iterator[tuple[str, str]]:
-    """How the first line that is not ASCII would read in each encoding that can read it."""
-    line = b""
+    """How the line with the most other letters would read in each encoding that can read the file's beginning; of
+    encodings that read it alike the first."""
     with source.open() as file:
-        start = file.read(2_000)
+        start = file.read(1 << 16)
     is_wide = start.startswith(_WIDE) or b"\0" in start
-    with suppress(UsageError):
-        for block in byte_blocks(source):
-            line = next((each for each in block.lines.split(b"\n") if not each.isascii()), b"")
-            if line:
-                break
+    lines = [line for line in start.split(b"\n")[:-1] or [start] if not line.isascii()]
+    if not lines and not is_wide:  # they come later
+        with suppress(UsageError):
+            found = (line for block in byte_blocks(source) for line in block.lines.split(b"\n"))
+            lines = list(islice((line for line in found if not line.isascii()), 1))
+    lines.sort(key=lambda line: sum(byte > 127 for byte in line), reverse=True)
+    seen = set[str]()
     for encoding in ("utf-16",) if is_wide else ENCODINGS:
         with suppress(UnicodeError):
-            text = start.decode(encoding) if is_wide else line.decode(encoding)
-            if encoding != but and text.strip():
-                yield encoding, _cut(text.strip().partition("\n")[0]) or ""
+            text = start[: len(start) & ~1].decode(encoding) if is_wide else b"\n".join(lines).decode(encoding)
+            if encoding != but and text.strip() and text not in seen:
+                seen.add(text)
+                yield encoding, _cut(text.strip().partition("\n")[0].strip()) or ""
 
 
 def _splits(source: Source, choices: Choices) -> Iterator[tuple[str, str]]:

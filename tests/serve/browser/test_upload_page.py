@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import openpyxl
@@ -18,6 +19,7 @@ from tests.serve.browser.company import EVIL
 from tests.serve.browser.test_every_page import hard_to_use
 from tests.serve.browser.watching import DESKTOP, PATIENCE_MS, PHONE, Visitor, rest
 
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 expect.set_options(timeout=PATIENCE_MS)
 _DROP = """([name, bytes]) => {
   const data = new DataTransfer();
@@ -197,8 +199,8 @@ def test_each_state_is_sound(analyst: Visitor, state: Callable[[Page], None]) ->
             page.set_viewport_size(size)
             page.reload()
             state(page)
-            for theme in ("light", "dark"):
-                page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            for theme in THEMES:
+                page.emulate_media(color_scheme=theme)
                 assert hard_to_use(page) == [], (size, theme)
             sizes = rest(page)
             assert sizes["wide"] <= sizes["window"], size

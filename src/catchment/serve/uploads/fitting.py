@@ -20,8 +20,8 @@ _SAID = {
     "widens": "becomes double, which holds all whole numbers up to 2^53",
     "as text": "written as text, as the column is",
     "no values": "no values: the column is made with the first one",
-    "rescued": "does not fit: kept in _rescued, the column stays empty",
-    "refused": "does not fit: rows with a value there become dead letters",
+    "rescued": "kept in _rescued, null in the column",
+    "refused": "rows with a value there become dead letters",
 }
 
 
@@ -36,13 +36,21 @@ class Fit:
     type: str
     state: State
     before: str = ""
+    kind: str = ""
+    """The type that the file's values have."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the column does not take the file's values."""
+        return self.state in {"rescued", "refused"}
 
     @property
     def said(self) -> str:
-        """The state in words."""
-        if self.state in {"rescued", "refused"} and self.before:
-            return f"{self.before} there: {_SAID[self.state]}"
-        return _SAID[self.state]
+        """The state in words; empty where all is well."""
+        if not self.is_lost:
+            return _SAID[self.state]
+        why = f"is {_word(self.before)}, the file has {_word(self.kind)}" if self.before else "gets no column"
+        return f"{why}: {_SAID[self.state]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +93,14 @@ def fit(found: Found, shape: Shape, contract: ContractMode = "evolve") -> Fitted
         if column is not None:
             state = "fits" if is_empty else _state(kind, column.type, contract)
             after = "double" if state == "widens" else column.type
-            fits.append(Fit(name, column.field, column.name, after, state, column.type))
+            fits.append(Fit(name, column.field, column.name, after, state, column.type, kind))
             continue
         called = column_name(name, taken)
         taken.add(called)
         # Under a name of its own from the start, where the usual one is taken: nothing depends on what comes first.
         key = name if called == snake_case(name) else called
         state = "no values" if is_empty else "new" if made else "refused" if contract == "reject" else "rescued"
-        fits.append(Fit(name, key, called, kind, state))
+        fits.append(Fit(name, key, called, kind, state, kind=kind))
     matched = {column.name for column in places.values()}
     missing = tuple(column.name for column in shape.columns if column.name not in matched)
     names = {column.field: column.name for column in shape.columns}
@@ -129,3 +137,7 @@ def _state(kind: str, there: ColumnType, contract: ContractMode) -> State:
         case ("boolean" | "bigint" | "double", "varchar"):
             return "as text"
     return no_place
+
+
+def _word(kind: str) -> str:
+    return "text" if kind == "varchar" else kind

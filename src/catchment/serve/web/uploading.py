@@ -166,13 +166,14 @@ class _Uploading:
             raise UsageError("the file was not looked at yet")
         place = await self._place(upload, wanted)
         html = render("upload_rows.html", found=found, fits=place.fitted.columns, shown=len(found.first))
-        notes = [(each.column, each.said) for each in place.fitted.columns if each.said and each.state != "new"]
-        if not place.fitted.is_new:
-            notes += [(each.column, "new column") for each in place.fitted.columns if each.state == "new"]
+        told = [
+            each for each in place.fitted.columns if each.said and not (each.state == "new" and place.fitted.is_new)
+        ]
+        told.sort(key=lambda each: (not each.is_lost, each.state == "new"))
         return JSONResponse(
             {
                 "html": html,
-                "notes": notes,
+                "notes": [(each.column, each.said, each.is_lost) for each in told],
                 "missing": place.fitted.missing,
                 "is_new": place.fitted.is_new,
                 "key": place.key,

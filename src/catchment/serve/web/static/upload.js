@@ -3,7 +3,7 @@
 const { base, maxBytes, table: wanted } = document.body.dataset;
 const WATCH_MS = 250;
 const find = (selector) => document.querySelector(selector);
-const drop = find(".drop"), input = find("#file"), going = find(".going"), trouble = find(".trouble"), looked = find(".looked"), outcome = find(".outcome-tile");
+const drop = find(".drop"), input = find("#file"), going = find(".going"), trouble = find(".trouble"), line = find(".file-line"), looked = find(".looked"), outcome = find(".outcome-tile");
 const choices = find("[data-choices]"), target = find("[data-target]"), send = find("[data-send]");
 let current = null; // {id, name, format, bytes, table}
 let turn = 0; // grows when another file is chosen: what is on its way of an earlier one is then nobody's
@@ -16,10 +16,10 @@ const number = (value) => value.toLocaleString("en");
 const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : many}`;
 const size = (bytes) => (bytes < 1e6 ? `${number(Math.max(1, Math.round(bytes / 1e3)))} kB` : `${number(Math.round(bytes / 1e5) / 10)} MB`);
 
-function show(...parts) { for (const part of [drop, going, trouble, looked, outcome]) part.hidden = !parts.includes(part); }
+function show(...parts) { for (const part of [drop, going, line, trouble, looked, outcome]) part.hidden = !parts.includes(part); }
 
 function fail(what, hint = "", { keep = false } = {}) {
-  show(trouble, ...(keep ? [looked] : []));
+  show(trouble, ...(keep ? [line, looked] : []));
   find("[data-what]").textContent = what;
   find("[data-hint]").textContent = hint;
   find(".trials").replaceChildren();
@@ -115,6 +115,7 @@ function ask(told) {
   find("[data-about]").textContent = size(current.bytes);
   fail(told.error, told.asks === "encoding" ? "Which of these reads right?" : told.asks === "delimiter" ? "Choose the delimiter; lines that do not fit become dead letters." : "Say how it is written.", { keep: true });
   looked.classList.add("asking");
+  find(".reading").open = true;
   for (const [value, text] of told.trials) {
     const button = document.createElement("button"), label = document.createElement("b"), code = document.createElement("code");
     const option = [...choices[told.asks].options].find((each) => each.value === value);
@@ -132,7 +133,7 @@ function ask(told) {
 
 async function showFile(told) {
   found = told;
-  show(looked);
+  show(line, looked);
   looked.classList.remove("asking");
   find("[data-name]").textContent = current.name;
   find("[data-about]").textContent = `${size(current.bytes)} · ${plural(told.rows, "row", "rows")}${told.bad ? ` · ${plural(told.bad, "dead letter", "dead letters")}` : ""}`;
@@ -145,6 +146,9 @@ async function showFile(told) {
   choices.header_row.value = header_row || 1;
   choices.header_row.disabled = !header_row;
   choices.sheet.replaceChildren(...told.sheets.map((name) => new Option(name, name, false, name === sheet)));
+  const read = [...choices.querySelectorAll("label:not([hidden]) select")].filter((each) => !each.closest("[data-for][hidden]")).map((each) => each.selectedOptions[0]?.textContent);
+  find("[data-read]").textContent = read.join(" · ");
+  if (matchMedia("(max-width: 720px)").matches) find(".reading").open = false;
   say(`${current.name}: ${plural(told.rows, "row", "rows")}, ${plural(told.bad, "dead letter", "dead letters")}.`);
   await fit();
 }
@@ -223,8 +227,9 @@ function keys(told, wants) {
 
 function notes(told) {
   const box = find(".notes"), list = document.createElement("ul");
-  for (const [column, said] of told.notes) {
+  for (const [column, said, isBad] of told.notes) {
     const item = document.createElement("li"), name = document.createElement("span");
+    if (isBad) item.className = "warn";
     name.className = "mono";
     name.textContent = column;
     item.append(name, ` ${said}`);
@@ -249,7 +254,7 @@ target.addEventListener("submit", async (event) => {
   try {
     await call("POST", `${current.id}/file`, order());
     if (mine === turn) await watch(mine);
-  } catch (error) { if (mine === turn) { show(looked); tell(error.message, true); } }
+  } catch (error) { if (mine === turn) { show(line, looked); tell(error.message, true); } }
 });
 
 function end(told) {
