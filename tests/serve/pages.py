@@ -22,10 +22,12 @@ from catchment.serve.config import ServeConfig
 from catchment.serve.web import app as serve_app
 from catchment.serve.web.app import Parts, application
 from catchment.serve.web.site import Site
+from catchment.state.audit import Audit
 from catchment.state.sqlite import SqliteState
 from catchment.warehouses import Warehouse
 from tests.accounts.asking import HOST, Answer, Browser, exchanged
 from tests.load.loading import Rig
+from tests.serve.uploads.through import filing_of
 
 PASSWORD = "four words of a kind"
 T = TypeVar("T")
@@ -113,6 +115,12 @@ class World:
         made = self.person(role).ask("POST", "/api/account/tokens", body={"name": "script", "role": role, "days": 1})
         return Person(self.app, loop=self.loop, token=made.json["secret"], site=None)
 
+    def did(self, *actions: str) -> list[tuple[str, str, str, str, int | None]]:
+        """What is written down of these actions: what, how it ended, who, on what, how many rows."""
+        with self.state.reading() as transaction:
+            found = Audit(transaction).latest(100, actions=actions)
+        return [(each.action, each.outcome, each.who, each.about, each.rows) for each in reversed(found)]
+
     def audit(self) -> list[dict[str, Any]]:
         """All that is written down of queries."""
         with self.state.reading() as transaction:
@@ -140,7 +148,9 @@ def serving(
             raise WarehouseDown("the warehouse is not running")
         return Unclosed(world)
 
-    parts = Parts("acme", ZoneInfo(zone), settings, root, root / ".catchment", state, open_warehouse, dialect)
+    runtime = root / ".catchment"
+    filing = filing_of(rig, runtime)
+    parts = Parts("acme", ZoneInfo(zone), settings, root, runtime, state, open_warehouse, dialect, filing)
     made = application(parts)
     with pytest.MonkeyPatch.context() as patch:
         wrapped = serve_app.wrapped

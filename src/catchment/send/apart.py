@@ -42,6 +42,7 @@ class Request(msgspec.Struct, frozen=True):
     max_rows: int
     found: Found | None = None
     written: Written | None = None
+    memory_bytes: int = MEMORY_BYTES
 
 
 class At(msgspec.Struct, frozen=True, tag=True):
@@ -185,7 +186,7 @@ class Reading:
         if code == -24:  # SIGXCPU
             return UsageError(f"{name} takes more than {PROCESSOR_S // 60} minutes to read", "split it")
         return UsageError(
-            f"{name} cannot be read within {MEMORY_BYTES >> 20:,} MB of memory, or breaks what reads it",
+            f"{name} cannot be read within {self._request.memory_bytes >> 20:,} MB of memory, or breaks what reads it",
             "save the sheet as CSV; a single cell far below or right of the others may be the reason"
             if self._request.format == "excel"
             else "split it, or write it anew",

@@ -17,7 +17,6 @@ from typing import BinaryIO
 from catchment.errors import CatchmentError
 from catchment.send import look
 from catchment.send.apart import (
-    MEMORY_BYTES,
     PROCESSOR_S,
     At,
     Done,
@@ -35,11 +34,11 @@ _PROGRESS_EVERY_S = 0.2
 
 def main() -> None:
     """Answer the one request."""
-    _limit()
     # What libraries print is no answer.
     with os.fdopen(os.dup(1), "wb", 0) as out:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         request = request_of(sys.stdin.buffer.read())
+        _limit(request.memory_bytes)
         try:
             _answer(request, out)
         except BrokenPipeError:
@@ -76,10 +75,10 @@ def _say(out: BinaryIO, message: Message) -> None:
     out.write(frame(message))
 
 
-def _limit() -> None:
+def _limit(memory_bytes: int) -> None:
     """As far as the system knows such limits."""
     for what, most in (
-        (resource.RLIMIT_DATA, MEMORY_BYTES),
+        (resource.RLIMIT_DATA, memory_bytes),
         (resource.RLIMIT_CPU, PROCESSOR_S),
         (resource.RLIMIT_CORE, 0),
     ):

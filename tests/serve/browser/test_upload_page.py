@@ -84,8 +84,13 @@ def test_a_workbook_by_keyboard_its_sheet_and_its_header(analyst: Visitor, tmp_p
     book.active.title = "Cover"
     book.active.append(["nothing to see"])
     sheet = book.create_sheet("Plan")
-    for row in (["Plan of 2026"], ["Month", "Customers", "Growth", "Seen"],
-                [date(2026, 1, 1), 120, 0.5, datetime(2026, 1, 1, 9, 30)], [date(2026, 2, 1), 150, 1, None]):  # fmt: skip
+    rows = [
+        ["Plan of 2026"],
+        ["Month", "Customers", "Growth", "Seen"],
+        [date(2026, 1, 1), 120, 0.5, datetime(2026, 1, 1, 9, 30)],
+        [date(2026, 2, 1), 150, 1, None],
+    ]
+    for row in rows:
         sheet.append(row)
     book.save(tmp_path / "plan.xlsx")
     with analyst.page("/upload") as page:
@@ -156,7 +161,7 @@ def test_what_a_file_does_not_say_is_asked(analyst: Visitor) -> None:
         filed(page, "uploads.names")
         expect(page.locator("[data-dead]")).to_contain_text("1 record")
     assert rows_of(analyst, "select name, size from uploads.names") == [{"name": "Zoë", "size": 1}]
-    letters = rows_of(analyst, "select origin from catchment.dead_letter where table_name = 'uploads.names'")
+    letters = rows_of(analyst, "select origin from catchment.dead_letters where table_name = 'uploads.names'")
     assert letters == [{"origin": "file names.csv line 3"}]
 
 

@@ -109,7 +109,12 @@ class Upload:
     @property
     def is_busy(self) -> bool:
         """Whether a thread works on it."""
-        return self.state in {"looking", "filing", "filed"}
+        return self.state == "looking" or self.is_going
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is on its way into its table."""
+        return self.state in {"filing", "filed"}
 
     @property
     def is_over(self) -> bool:

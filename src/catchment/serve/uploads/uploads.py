@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from catchment.errors import CatchmentError, UsageError
+from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.log import get_log
 from catchment.record import now
 from catchment.send.look import Choices
@@ -37,6 +38,7 @@ class Uploads:
         self.filing = filing
         self._spool = Spool(folder)
         self._known: dict[str, Upload] = {}
+        self._arriving: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
         self._waiting = ThreadPoolExecutor(AT_ONCE * 4, thread_name_prefix="upload-load")
         self._tidying: asyncio.Task[None] | None = None
@@ -60,9 +62,16 @@ class Uploads:
         self._spool.close()
 
     async def receive(self, user_id: str, name: str, pieces: AsyncIterator[bytes]) -> Upload:
-        """A new one. Raises `UsageError` for one that is too large or of no format that is taken; `StorageError`."""
-        self._make_room(user_id)
-        source, folder = await self._spool.receive(pieces, shown_name(name), self.config.max_bytes)
+        """A new one. Raises `UsageError` for one that is too large or of no format that is taken, `Retry` while
+        many of this person's arrive, `StorageError`."""
+        if self._arriving[user_id] >= KEPT_OF_ONE:
+            raise Retry(f"{KEPT_OF_ONE} of your files are on their way already", "wait for one to arrive")
+        self._make_room(user_id, KEPT_OF_ONE - 1)
+        self._arriving[user_id] += 1
+        try:
+            source, folder = await self._spool.receive(pieces, shown_name(name), self.config.max_bytes)
+        finally:
+            self._arriving[user_id] -= 1
         upload = Upload(secrets.token_urlsafe(16), user_id, source, folder, "csv")
         try:
             upload.format = format_of(source)
@@ -88,8 +97,7 @@ class Uploads:
 
     def file(self, upload: Upload, going: Going, then: Callable[[Upload], None]) -> None:
         """Begin to file it; `then` is called in a thread when that has ended, loaded or not. Raises as `look` does."""
-        if upload.found is None or upload.state != "looked at":
-            raise UsageError("the file was not looked at yet")
+        self.check_may_go(upload)
         upload.begin("filing")
         began = now()
 
@@ -100,6 +108,11 @@ class Uploads:
                 then(upload)
 
         self._waiting.submit(work)
+
+    def check_may_go(self, upload: Upload) -> None:
+        """Raise `UsageError` unless it was looked at, and is not filed yet."""
+        if upload.found is None or upload.state != "looked at":
+            raise UsageError(f"{upload.source.name} is being read or filed already", "wait until that is done")
 
     def discard(self, upload: Upload) -> None:
         """End what runs with it; what is queued by then stays queued. Its file is gone."""
@@ -116,8 +129,8 @@ class Uploads:
             upload.state = "failed"
             upload.end()
 
-    def _make_room(self, user_id: str, most: int = KEPT_OF_ONE - 1) -> None:
-        own = [each for each in self._known.values() if each.user_id == user_id and not each.is_busy]
+    def _make_room(self, user_id: str, most: int) -> None:
+        own = [each for each in self._known.values() if each.user_id == user_id and not each.is_going]
         for upload in sorted(own, key=lambda each: each.touched_s)[: max(0, len(own) - most)]:
             self._forget(upload)
 

@@ -185,6 +185,7 @@ class _Uploading:
 
     async def _file(self, request: Request) -> Response:
         upload, wanted = self._upload(request), await sent_as(request, _Wanted)
+        self._uploads.check_may_go(upload)
         user, client = current_user(request), client_of(request)
         place = await self._place(upload, wanted)
         if place.problem:
