@@ -117,10 +117,15 @@ def look(source: Source, sheet: CalamineSheet, header_row: int) -> Sheet:
 
 
 def batches(
-    sheet: CalamineSheet, found: Sheet, header_row: int, names: Sequence[str], types: Sequence[sniff.Type]
+    sheet: CalamineSheet,
+    found: Sheet,
+    header_row: int,
+    names: Sequence[str],
+    types: Sequence[sniff.Type],
+    size_bytes: int,
 ) -> Iterator[Batch]:
     """The sheet's rows in order, under these names and types, which may be text where `found` has another type.
-    Their numbers are those that the sheet shows."""
+    Their numbers are those that the sheet shows; `size_bytes` is the file's."""
     rows = enumerate(sheet.iter_rows(), 1)
     total = sheet.total_height or 1
     for _ in range(header_row):
@@ -133,7 +138,7 @@ def batches(
             for place, kind, has_times in zip(found.places, found.types, found.has_times, strict=True)
         ]
         data = objects(names, types, columns, len(kept))
-        yield Batch(data, numbers, numbers, data, None, [], some[-1][0] * 1_000 // total)
+        yield Batch(data, numbers, numbers, data, None, [], min(size_bytes, size_bytes * some[-1][0] // total))
 
 
 def text(cell: Cell, kind: sniff.Type, *, has_times: bool) -> Text:

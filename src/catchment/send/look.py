@@ -125,7 +125,7 @@ def rows(source: Source, kind: Format, found: Found, written: Written) -> Iterat
             with excel.workbook(source) as opened:
                 sheet = opened.get_sheet_by_name(choices.sheet or "")
                 as_seen = excel.look(source, sheet, choices.header_row)
-                yield from excel.batches(sheet, as_seen, choices.header_row, written.names, types)  # type: ignore[arg-type]
+                yield from excel.batches(sheet, as_seen, choices.header_row, written.names, types, source.size_bytes)  # type: ignore[arg-type]
         case _:
             texts = frozenset(found.columns[at] for at in written.texts)
             names = dict(zip(found.columns, written.names, strict=True))
@@ -258,7 +258,7 @@ def _look_at_excel(source: Source, choices: Choices) -> Found:
             raise UsageError(f"{source.name} has no sheet {name!r}")
         sheet = opened.get_sheet_by_name(name)
         found = excel.look(source, sheet, choices.header_row)
-        batches = excel.batches(sheet, found, choices.header_row, found.columns, found.types)
+        batches = excel.batches(sheet, found, choices.header_row, found.columns, found.types, source.size_bytes)
         return Found(
             columns=found.columns,
             types=found.types,

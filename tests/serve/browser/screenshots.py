@@ -19,11 +19,17 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from tests.sdk.installed import browser as installed
 from tests.serve.browser.company import running
+from tests.serve.browser.test_upload_page import drop
 from tests.serve.browser.watching import DESKTOP, FLAGS, PATIENCE_MS, PHONE, settled, until
 
 expect.set_options(timeout=PATIENCE_MS)
+_ORDERS = b"Order ID,Placed at,Customer,Amount,Paid,Coupon\n" + b"".join(
+    b"%d,2026-11-%02dT10:0%d:00Z,Customer %d,%d.%d5,%s,%s\n"
+    % (1000 + n, 1 + n % 28, n % 9, n * 7 % 90, n * 3 + 4, n % 9, (b"true", b"false")[n % 2], (b"", b"AUTUMN")[n % 2])
+    for n in range(1_200)
+)
 LOOKS = (("light", "light", DESKTOP, 1), ("dark", "dark", DESKTOP, 1), ("phone", "light", PHONE, 2))
-PAGES = ("/", "/dashboards", "/sql", "/catalogue", "/account", "/people", "/zzz")
+PAGES = ("/", "/dashboards", "/sql", "/catalogue", "/upload", "/account", "/people", "/zzz")
 SQL = """\
 -- Orders by week and channel
 select date_trunc('week', o.placed)::date as week, o.channel, count(*) as orders, round(sum(o.amount), 2) as paid
@@ -85,6 +91,12 @@ def _taken(browser: Browser, link: str, folder: Path, sql: str, tables: list[str
             page.goto(address + path)
             _ready(page, path, sql)
             yield _picture(page, folder / f"{path.strip('/').replace('/', '-') or 'home'}-{look}.png", size)
+        page.set_viewport_size(size)
+        page.goto(f"{address}/upload")
+        drop(page, "Orders of November.csv", _ORDERS)
+        page.locator(".first-rows tbody tr").nth(9).wait_for()
+        settled(page)
+        yield _picture(page, folder / f"upload-looked-at-{look}.png", size)
         stranger = browser.new_page(viewport=size, color_scheme=theme, device_scale_factor=scale)  # type: ignore[arg-type]
         stranger.goto(f"{address}/sign-in")
         yield _picture(stranger, folder / f"sign-in-{look}.png", size)

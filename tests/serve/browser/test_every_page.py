@@ -14,6 +14,7 @@ PAGES = {
     "home": "/", "list": "/dashboards", "list, nothing found": "/dashboards?q=zzz", "every kind": "/d/every",
     "broken": "/d/broken", "asks": "/d/asks", "sql": "/sql", "catalogue": "/catalogue",
     "table": "/catalogue/shop.orders", "edit": "/edit/broken", "new": "/edit/another",
+    "upload": "/upload",
 }  # fmt: skip
 REFUSALS = {"no board": ("/d/zzz", 404), "no page": ("/zzz", 404), "a wrong choice": ("/d/every?region=Nort", 400),
             "another's board": ("/d/secret", 403)}  # fmt: skip

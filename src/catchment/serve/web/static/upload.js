@@ -70,7 +70,7 @@ function forget() {
   turn++;
   sending?.abort();
   sending = null;
-  if (current) fetch(`${base}/upload/${current.id}`, { method: "DELETE" }).catch(() => {});
+  if (current) fetch(`${base}/upload/${current.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   current = found = null;
   input.value = "";
   choices.reset();
