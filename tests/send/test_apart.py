@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import zipfile
 from collections import deque
 from contextlib import suppress
@@ -21,7 +20,7 @@ from catchment.send.apart import Ended, Reading, Request
 from catchment.send.look import Choices, Format, Found, Unclear, Written
 from tests.serve.uploads.files import csv, look, source, workbook
 
-MAX_ROWS = 1_000_000
+MAX_ROWS = 5_000_000
 
 
 def refused(path: Path, kind: Format, **said: Any) -> str:
@@ -151,15 +150,15 @@ def test_names_without_a_header_and_twice(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_it_is_told_to_and_when_nobody_listens(tmp_path: Path) -> None:
-    file = csv(tmp_path, "a,b\n" + "1,2\n" * 500_000)
+    file = csv(tmp_path, "a,b\n" + "1,2\n" * 3_000_000)
     found = look(file)
     reading = Reading(Request(file, "csv", Choices(), MAX_ROWS, found, Written(found.columns)), tmp_path / "work")
     batches = reading.batches()
     next(batches)
     pid = reading._process.pid if reading._process else 0
-    threading.Timer(0.05, reading.end).start()
+    threading.Timer(0.02, reading.end).start()
     with pytest.raises(Ended):
-        deque((time.sleep(0.01) for _ in batches), 0)
+        deque(batches, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     with pytest.raises(Ended):

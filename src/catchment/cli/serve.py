@@ -46,7 +46,7 @@ def serve(project: Project) -> Service:
     """The service, not yet running. Raises `UsageError` where its extra is not installed."""
     try:
         from catchment.serve.service import ServeService
-        from catchment.serve.uploads.filing import Filing
+        from catchment.serve.uploads.filing import Filing, Takes
         from catchment.serve.web.app import Parts, application
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("catchment"):
@@ -74,7 +74,7 @@ def serve(project: Project) -> Service:
                     is_loaded=lambda table, before_s: is_loaded(project, table, before_s),
                     is_loading=lambda: is_loading(project),
                     writer_of=project.collect.writer_of,
-                    contract_of=lambda table: contracts.of(table).mode,
+                    contract_of=lambda table: Takes(contracts.of(table).mode, contracts.of(table).max_columns),
                 ),
             )
             async with application(parts) as app:

@@ -19,6 +19,7 @@ from catchment.send.lines import byte_blocks
 from catchment.send.rows import Bad, Batch
 from catchment.send.source import Source
 from catchment.send.survey import CANDIDATES, Options, Survey, open_csv, own_names, survey_as_named
+from catchment.warehouses.shape import MOST_COLUMNS
 
 Format = Literal["csv", "excel", "parquet"]
 Type = sniff.Type | Literal["json"]
@@ -100,6 +101,11 @@ def look(
             found = _look_at_excel(source, choices)
         case _:
             found = _look_at_parquet(source, choices, max_rows, progress)
+    if len(found.columns) > MOST_COLUMNS:
+        raise UsageError(
+            f"{source.name} has {len(found.columns):,} columns; a table may have {MOST_COLUMNS:,}",
+            "keep those that are needed",
+        )
     if found.rows + found.bad > max_rows:
         raise _too_many(source, "has", found.rows + found.bad, max_rows)
     return found
@@ -161,8 +167,8 @@ def _look_at_csv(source: Source, choices: Choices, progress: Callable[[float], N
         asks = next((each for each in ("encoding", "delimiter", "quote") if f"--{each}" in error.hint), "")
         if not asks:
             raise
-        trials = _trials(source, choices.encoding) if asks == "encoding" else _splits(source, choices)
-        raise Unclear(error, asks, tuple(trials)) from None
+        trials = {"encoding": _trials(source, choices.encoding), "delimiter": _splits(source, choices)}
+        raise Unclear(error, asks, tuple(trials.get(asks, ()))) from None
     choices = _as_found(choices, found.dialect)
     columns = own_names(found.columns)
     shown, bad = _first_of_csv(source, found, choices, columns)

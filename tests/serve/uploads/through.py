@@ -9,7 +9,7 @@ from pathlib import Path
 
 from catchment.load.round import Round
 from catchment.queues.sqlite import Config, SqliteQueue
-from catchment.serve.uploads.filing import ContractMode, Filing
+from catchment.serve.uploads.filing import Filing, Takes
 from tests.load.loading import Rig
 
 
@@ -32,7 +32,7 @@ def drain(rig: Rig, folder: Path) -> int:
     return count
 
 
-def filing_of(rig: Rig, folder: Path, contract: ContractMode = "evolve") -> Filing:
+def filing_of(rig: Rig, folder: Path) -> Filing:
     """`web` is a source's schema. Asking whether all is loaded loads it."""
     lock = threading.Lock()
 
@@ -47,5 +47,5 @@ def filing_of(rig: Rig, folder: Path, contract: ContractMode = "evolve") -> Fili
         is_loaded=is_loaded,
         is_loading=lambda: True,
         writer_of=lambda table: "web" if table.startswith("web.") else "",
-        contract_of=lambda table: contract,
+        contract_of=lambda table: Takes(),
     )

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from catchment.queues import Queue
+from catchment.warehouses.shape import MOST_COLUMNS
 
 ContractMode = Literal["evolve", "freeze", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What becomes of a field that a table lacks, and beyond how many columns it is kept in `_rescued` in any case."""
+
+    mode: ContractMode = "evolve"
+    max_columns: int = MOST_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +33,5 @@ class Filing:
     """Whether a process runs here that loads what is queued."""
     writer_of: Callable[[str], str]
     """The source that writes to a table; empty where none does."""
-    contract_of: Callable[[str], ContractMode]
-    """What becomes of a field that the table lacks."""
+    contract_of: Callable[[str], Takes]
+    """What a table takes."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 from catchment.naming import snake_case
 from catchment.send.look import Found, Written
-from catchment.serve.uploads.filing import ContractMode
+from catchment.serve.uploads.filing import ContractMode, Takes
 from catchment.warehouses.columns import column_name
-from catchment.warehouses.shape import Column, ColumnType, Shape
+from catchment.warehouses.shape import MOST_COLUMNS, Column, ColumnType, Shape
 
 State = Literal["fits", "new", "widens", "as text", "no values", "rescued", "refused"]
 
@@ -78,7 +78,10 @@ class Fitted:
         return tuple(fit.key for fit in self.columns if fit.field in fields)
 
 
-def fit(found: Found, shape: Shape, contract: ContractMode = "evolve") -> Fitted:
+ANYTHING = Takes()
+
+
+def fit(found: Found, shape: Shape, takes: Takes = ANYTHING, *, is_keyed: bool = False) -> Fitted:
     """The file's columns in the table that is there, or in one that is to be made (a shape of version 0).
 
     A column of the file is the table's if it has the name of its field, or would have the name of its column: so that
@@ -86,7 +89,10 @@ def fit(found: Found, shape: Shape, contract: ContractMode = "evolve") -> Fitted
     """
     places = _places(found.columns, shape.columns)
     taken = {column.name for column in shape.columns}
+    contract = takes.mode
     made = contract == "evolve" or shape.version == 0
+    most = MOST_COLUMNS if is_keyed or shape.key else takes.max_columns
+    count = len(shape.columns)
     fits = []
     for name, kind, is_empty in zip(found.columns, found.types, found.is_empty, strict=True):
         column = places.get(name)
@@ -99,7 +105,10 @@ def fit(found: Found, shape: Shape, contract: ContractMode = "evolve") -> Fitted
         taken.add(called)
         # Under a name of its own from the start, where the usual one is taken: nothing depends on what comes first.
         key = name if called == snake_case(name) else called
-        state = "no values" if is_empty else "new" if made else "refused" if contract == "reject" else "rescued"
+        count += not is_empty
+        state = "no values" if is_empty else "refused" if contract == "reject" and not made else "rescued"
+        if not is_empty and made and count <= most:
+            state = "new"
         fits.append(Fit(name, key, called, kind, state, kind=kind))
     matched = {column.name for column in places.values()}
     missing = tuple(column.name for column in shape.columns if column.name not in matched)

@@ -19,7 +19,7 @@ from catchment.record import OWN_SCHEMA, check_table
 from catchment.send.look import Choices, Unclear
 from catchment.serve.accounts import current_user, require
 from catchment.serve.accounts.user import Client, User, client_of
-from catchment.serve.uploads.fitting import Fitted, fit
+from catchment.serve.uploads.fitting import ANYTHING, Fitted, fit
 from catchment.serve.uploads.spool import too_large
 from catchment.serve.uploads.upload import SOURCE, Going, Upload, proposed_table
 from catchment.serve.uploads.uploads import Uploads
@@ -224,7 +224,8 @@ class _Uploading:
                 problem = f"{wanted.table} is {kind}, which takes no rows from files"
             else:
                 shape = await self._site.catalogue.shape(wanted.table)
-        fitted = fit(found, shape, self._uploads.filing.contract_of(wanted.table) if not problem else "evolve")
+        takes = ANYTHING if problem else self._uploads.filing.contract_of(wanted.table)
+        fitted = fit(found, shape, takes, is_keyed=wanted.mode == "upsert")
         key = _key_in_file(fitted) if fitted.key else tuple(wanted.key) if wanted.mode == "upsert" else ()
         return _Place(fitted, key, problem or _key_problem(fitted, wanted, key))
 
