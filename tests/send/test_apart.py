@@ -20,7 +20,7 @@ from catchment.send.apart import Ended, Reading, Request
 from catchment.send.look import Choices, Format, Found, Unclear, Written
 from tests.serve.uploads.files import csv, look, source, workbook
 
-MAX_ROWS = 5_000_000
+MAX_ROWS = 1_000_000
 
 
 def refused(path: Path, kind: Format, **said: Any) -> str:
@@ -150,7 +150,7 @@ def test_names_without_a_header_and_twice(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_it_is_told_to_and_when_nobody_listens(tmp_path: Path) -> None:
-    file = csv(tmp_path, "a,b\n" + "1,2\n" * 3_000_000)
+    file = csv(tmp_path, "a,b\n" + "1,2\n" * 900_000)
     found = look(file)
     reading = Reading(Request(file, "csv", Choices(), MAX_ROWS, found, Written(found.columns)), tmp_path / "work")
     batches = reading.batches()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ import openpyxl
 import pytest
 from playwright.sync_api import Page, expect
 
+from catchment import presence
+from tests.cli.live import until
 from tests.serve.browser.company import EVIL
 from tests.serve.browser.test_every_page import hard_to_use
 from tests.serve.browser.watching import DESKTOP, PATIENCE_MS, PHONE, Visitor, rest
@@ -94,9 +98,11 @@ def test_a_workbook_by_keyboard_its_sheet_and_its_header(analyst: Visitor, tmp_p
         sheet.append(row)
     book.save(tmp_path / "plan.xlsx")
     with analyst.page("/upload") as page:
-        page.get_by_role("button", name="Choose a file").focus()
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            button = page.get_by_role("button", name="Choose a file")
+            button.focus()
+            expect(button).to_be_focused()
+            button.press("Enter")
         chooser.value.set_files(tmp_path / "plan.xlsx")
         page.get_by_label("Sheet").select_option("Plan")
         expect(page.locator(".first-rows")).to_contain_text("plan_of_2026")
@@ -155,7 +161,7 @@ def test_what_a_file_does_not_say_is_asked(analyst: Visitor) -> None:
         page.get_by_role("button", name="Western, Windows-1252").click()
         expect(page.locator("[data-what]").get_by_text("no delimiter splits")).to_be_visible()
         page.get_by_role("button", name="Semicolon").click()
-        expect(page.get_by_text("1 record is no row: kept as dead letters")).to_be_visible()
+        expect(page.get_by_text("1 record is no row: kept as a dead letter")).to_be_visible()
         expect(page.locator(".bad-lines")).to_contain_text("José;2;3")
         expect(page.locator(".first-rows tbody tr")).to_have_count(1)
         filed(page, "uploads.names")
@@ -214,3 +220,23 @@ def test_each_state_is_sound(analyst: Visitor, state: Callable[[Page], None]) ->
 def test_it_is_for_analysts(viewer: Visitor) -> None:
     with viewer.page("/") as page:
         assert page.get_by_role("navigation", name="Main", exact=True).get_by_text("Upload").count() == 0
+
+
+def test_a_killed_server_leaves_no_file_behind(analyst: Visitor) -> None:
+    runtime = analyst.company.folder / ".catchment"
+
+    def spooled() -> list[Path]:
+        return list((runtime / "uploads").glob("*/*/file"))
+
+    with analyst.page("/upload", quiet=False) as page:
+        drop(page, "kept.csv", b"a,b\n1,2\n")
+        expect(page.locator("[data-about]")).to_contain_text("1 row")
+        assert spooled()
+        serving = presence.service(runtime, "serve")
+        assert serving is not None
+        assert serving.pid is not None
+        os.kill(serving.pid, signal.SIGKILL)
+        until(lambda: not spooled(), "the file to be removed by the next process")
+        until(lambda: (now := presence.service(runtime, "serve")) and now.state == "ready", "the pages to be back")
+        page.get_by_label("Table", exact=True).fill("uploads.kept")
+        expect(page.get_by_text("that file is no longer here")).to_be_visible()
