@@ -263,7 +263,11 @@ def _look_at_excel(source: Source, choices: Choices) -> Found:
         if name not in sheets:
             raise UsageError(f"{source.name} has no sheet {name!r}")
         sheet = opened.get_sheet_by_name(name)
-        found = excel.look(source, sheet, choices.header_row)
+        try:
+            found = excel.look(source, sheet, choices.header_row)
+        except UsageError as error:
+            others = tuple((each, "") for each in sheets if each != name)
+            raise Unclear(error, "sheet", others) from None
         batches = excel.batches(sheet, found, choices.header_row, found.columns, found.types, source.size_bytes)
         return Found(
             columns=found.columns,

@@ -2,6 +2,12 @@
 
 const { base, maxBytes, table: wanted } = document.body.dataset;
 const WATCH_MS = 250;
+const ASKED = {
+  encoding: "Which of these reads right?",
+  delimiter: "Choose the delimiter; lines that do not fit become dead letters.",
+  quote: "Say what stands around texts.",
+  sheet: "Choose another sheet, or the row that names its columns.",
+};
 const find = (selector) => document.querySelector(selector);
 const drop = find(".drop"), input = find("#file"), going = find(".going"), trouble = find(".trouble"), line = find(".file-line"), looked = find(".looked"), outcome = find(".outcome-tile");
 const choices = find("[data-choices]"), target = find("[data-target]"), send = find("[data-send]");
@@ -24,6 +30,7 @@ function fail(what, hint = "", { keep = false } = {}) {
   find("[data-hint]").textContent = hint;
   find(".trials").replaceChildren();
   trouble.querySelector(".row").hidden = keep;
+  looked.classList.toggle("asking", keep);
   say(`${what} ${hint}`);
 }
 
@@ -113,8 +120,8 @@ async function watch(mine) {
 function ask(told) {
   find("[data-name]").textContent = current.name;
   find("[data-about]").textContent = size(current.bytes);
-  fail(told.error, told.asks === "encoding" ? "Which of these reads right?" : told.asks === "delimiter" ? "Choose the delimiter; lines that do not fit become dead letters." : "Say how it is written.", { keep: true });
-  looked.classList.add("asking");
+  fail(told.error, ASKED[told.asks] ?? "Say how it is written.", { keep: true });
+  if (told.asks === "sheet") choices.sheet.replaceChildren(...["", ...told.trials.map(([name]) => name)].map((name) => new Option(name, name)));
   find(".reading").open = true;
   for (const [value, text] of told.trials) {
     const button = document.createElement("button"), label = document.createElement("b"), code = document.createElement("code");
