@@ -25,7 +25,7 @@ from catchment.queues.rabbitmq_config import RabbitMQConfig
 from catchment.queues.rabbitmq_consumer import FEW_MESSAGES
 
 ROUNDS = 9
-PACKS, RECORDS_A_PACK, SINGLES, DIFFERENT_PACKS = 4_000, 100, 10_000, 20
+PACKS, RECORDS_A_PACK, SINGLES, DIFFERENT_PACKS = 12_000, 100, 10_000, 20
 CALLS, THREADS = 16, 4
 """As many messages as several publishers of a collector's size have on their way at once."""
 PREFETCH = 1_000
@@ -178,7 +178,8 @@ def _bare_consume(
         if came[0] % (PREFETCH // 2) == 0 or came[0] == len(messages):
             channel.basic_ack(method.delivery_tag, multiple=True)
             if came[0] == len(messages):
-                connection.ioloop.stop()
+                # As ours does: an acknowledgement has no answer, and may be lost until what is sent behind it has.
+                channel.queue_declare(config.queue, passive=True, callback=lambda _: connection.ioloop.stop())
 
     channel.basic_qos(prefetch_count=PREFETCH)
     began_s = time.perf_counter()

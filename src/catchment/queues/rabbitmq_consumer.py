@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ FEW_MESSAGES = 100
 _MOST_MESSAGES = 65_535
 """The most that a subscription can ask for."""
 _ACK_S = 30.0
+_GATHER_S = 0.005
+"""So long the loader's thread is left asleep between two times that it is told of messages: to wake it costs more than
+to take one in. The first after a pause it hears of at once."""
 _MILLISECONDS_FROM = 100_000_000_000
 """A timestamp is in seconds; this one is of the year 5138, or in milliseconds, as some clients write it."""
 
@@ -48,16 +52,20 @@ class Consumer:
     def __init__(self, config: RabbitMQConfig, folder: Path) -> None:
         self._config = config
         self._changed = threading.Condition()
-        self._buffer: deque[tuple[int, Message]] = deque()
-        self._buffered_bytes = 0
+        self._buffer: deque[tuple[int, Any, bytes]] = deque()
+        """Tag, properties and body. The link's thread appends, and needs no lock for that."""
+        self._came_bytes = 0
+        self._acked_bytes = 0
+        """Both of this connection. The link's thread counts what came, the loader's what is acknowledged."""
         self._open: dict[int, _Receipt] = {}
         """Received and not acknowledged, by the first tag."""
-        self._open_messages = self._open_bytes = 0
+        self._open_messages = 0
         self._connection = 0
         self._channel: Any = None
         self._subscription: str | None = None
         self._subscriptions = 0
         self._is_changing = self._is_telling = False
+        self._told_s = 0.0
         self._limit = FEW_MESSAGES
         self._closed = False
         self._unanswered: set[threading.Event] = set()
@@ -90,19 +98,17 @@ class Consumer:
         size = 0
         tags: list[int] = []
         while self._buffer:
-            tag, message = self._buffer[0]
-            if messages and size + len(message.body) > max_bytes:
+            tag, properties, body = self._buffer[0]
+            if messages and size + len(body) > max_bytes:
                 break
             self._buffer.popleft()
-            messages.append(message)
-            size += len(message.body)
+            messages.append(Message(body, _text(properties.message_id), _moment(properties.timestamp)))
+            size += len(body)
             tags.append(tag)
         times = [message.enqueued_at for message in messages if message.enqueued_at is not None]
         receipt = _Receipt(tags, size, min(times, default=None))
-        self._buffered_bytes -= size
         self._open[tags[0]] = receipt
         self._open_messages += len(messages)
-        self._open_bytes += size
         return Delivery(messages, receipt)
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -122,8 +128,8 @@ class Consumer:
                 return
             for receipt in acked:
                 self._open_messages -= len(receipt.tags)
-                self._open_bytes -= receipt.bytes
-            first_held = min([*self._open, *(tag for tag, _ in islice(self._buffer, 1))], default=math.inf)
+                self._acked_bytes += receipt.bytes
+            first_held = min([*self._open, *(tag for tag, *_ in islice(self._buffer, 1))], default=math.inf)
             connection = self._connection
         # One acknowledgement for all that nothing held lies before: for a round, that is all of it.
         at_once = max((receipt.tags[-1] for receipt in acked if receipt.tags[-1] < first_held), default=0)
@@ -146,7 +152,8 @@ class Consumer:
         """What this consumer has been given and not acknowledged."""
         with self._changed:
             times = [receipt.oldest for receipt in self._open.values() if receipt.oldest is not None]
-            times += [each.enqueued_at for _, each in islice(self._buffer, 1) if each.enqueued_at is not None]
+            first = [_moment(properties.timestamp) for _, properties, _ in islice(self._buffer, 1)]
+            times += [moment for moment in first if moment is not None]
             messages = self._open_messages + len(self._buffer)
             oldest = min(times, default=None)
             return Holding(messages, self._held_bytes(), oldest, self._subscriptions)
@@ -186,29 +193,26 @@ class Consumer:
             self._connection += 1
             self._buffer.clear()
             self._open.clear()
-            self._buffered_bytes = self._open_bytes = self._open_messages = 0
+            self._came_bytes = self._acked_bytes = self._open_messages = 0
             self._changed.notify_all()
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        message = Message(body, _text(properties.message_id), _moment(properties.timestamp))
-        with self._changed:
-            self._buffer.append((method.delivery_tag, message))
-            self._buffered_bytes += len(body)
-            is_full = self._held_bytes() >= self._config.prefetch_bytes
+        self._buffer.append((method.delivery_tag, properties, body))
+        self._came_bytes += len(body)
         if not self._is_telling:
-            # Once for all that the socket has just brought: to wake somebody costs more than to take a message in.
             self._is_telling = True
-            self._link.submit(self._tell)
-        if is_full:
+            self._link.later(max(0.0, self._told_s + _GATHER_S - time.monotonic()), self._tell)
+        if self._held_bytes() >= self._config.prefetch_bytes:
             self._pause()
 
     def _tell(self) -> None:
         self._is_telling = False
+        self._told_s = time.monotonic()
         with self._changed:
             self._changed.notify_all()
 
     def _held_bytes(self) -> int:
-        return self._open_bytes + self._buffered_bytes
+        return self._came_bytes - self._acked_bytes
 
     def _is_starved(self) -> bool:
         """Whether the broker sends nothing because we hold as many as we asked for, small as they are."""
@@ -283,6 +287,7 @@ def _text(message_id: str | bytes | None) -> str | None:
     return message_id or None
 
 
+@lru_cache(maxsize=1_000)
 def _moment(timestamp: int | None) -> datetime | None:
     if not timestamp:
         return None

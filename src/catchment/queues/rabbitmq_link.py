@@ -30,6 +30,8 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs what it raises a
 
 CONNECT_TIMEOUT_S = 10.0
 _CLOSE_S = 5.0
+_READ_BYTES = 32_768
+"""At a time from the socket. The client's own 4 KiB have it read, and join, a pack in many pieces."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _UNLIMITED_SINCE = 4
 """Since this version a quorum queue drops what was delivered twenty times, unless it was declared otherwise."""
@@ -100,6 +102,11 @@ class Link:
                 return False
             self._loop.add_callback_threadsafe(work)
             return True
+
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
+        """Have it done after so many seconds, if the connection lasts so long. In the link's thread."""
+        if self._loop is not None:
+            self._loop.call_later(seconds, work)
 
     def give_up(self, error: CatchmentError) -> None:
         """Close this connection and make another. In the link's thread."""
@@ -178,6 +185,9 @@ class Link:
             loop.close()
 
     def _opened(self, connection: SelectConnection) -> None:
+        transport = getattr(connection, "_transport", None)
+        if transport is not None:
+            transport._MAX_RECV_BYTES = _READ_BYTES  # the client offers no other way
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         connection.channel(on_open_callback=self._channel_opened)
