@@ -22,6 +22,8 @@ from catchment.queues.kafka_config import KafkaConfig
 from catchment.queues.kafka_consumer import PREFETCHED_KBYTES
 
 ROUNDS = 7
+RECEIVED_TIMES = 3
+"""In each round: it takes a tenth of a second, which is little to judge by on a machine that does something else."""
 PACKS, REPEATED = 40, 150
 PACK_RECORDS = 300
 PUBLISH_BYTES = 4 << 20
@@ -52,6 +54,9 @@ def run() -> dict[str, Any]:
             }
             for name, contender in contenders.items():
                 taken[name].append(contender())
+            for _ in range(RECEIVED_TIMES - 1):
+                for name in ("ours received", "bare received"):
+                    taken[name].append(contenders[name]())
             progress(
                 f"round {number + 1} of {ROUNDS}: { ({name: round(times[-1], 2) for name, times in taken.items()}) }"
             )
@@ -63,7 +68,7 @@ def run() -> dict[str, Any]:
             Check("share_of_bare_produce", published, must=0.64, goal=0.8, at_least=True),
             Check("share_of_bare_consume", received, must=0.72, goal=0.9, at_least=True),
         ],
-        "confluent-kafka alone: produce and flush, consume and commit; the same packs, broker and settings",
+        "confluent-kafka alone: produce and flush, consume, hold and commit; the same packs, broker and settings",
         pack_bytes=round(statistics.mean(map(len, packs))),
         records_published_per_s=round(records / statistics.median(taken["ours published"])),
         records_received_per_s=round(2 * records / statistics.median(taken["ours received"])),
@@ -147,6 +152,7 @@ def _receive(config: KafkaConfig, count: int) -> float:
 
 
 def _consume(config: KafkaConfig, count: int) -> float:
+    """From the first message on, as ours; what is not committed is held, as whoever archives it must."""
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": config.brokers, "group.id": f"bare-{next(_numbers)}", "enable.auto.commit": False,
@@ -160,12 +166,14 @@ def _consume(config: KafkaConfig, count: int) -> float:
         began_s = time.perf_counter()
         size, came = 0, 1
         last: dict[int, Any] = {}
+        held: list[bytes] = []
         while came < count:
             for message in consumer.consume(100, 0.01):
                 body, partition = message.value(), message.partition()
                 assert body is not None
                 assert partition is not None
                 size += len(body)
+                held.append(body)
                 last[partition] = message
                 came += 1
             if size >= ACK_BYTES or came >= count:
@@ -173,5 +181,5 @@ def _consume(config: KafkaConfig, count: int) -> float:
                     confluent_kafka.TopicPartition(m.topic(), m.partition(), m.offset() + 1) for m in last.values()
                 ]
                 consumer.commit(offsets=offsets, asynchronous=False)
-                size = 0
+                held, size = [], 0
         return time.perf_counter() - began_s

@@ -171,12 +171,16 @@ def _bare_publish(
 def _bare_consume(
     connection: SelectConnection, channel: Any, config: RabbitMQConfig, messages: Sequence[bytes]
 ) -> float:
+    """What is not acknowledged is held, as whoever archives it must."""
     came = [0]
+    held: list[bytes] = []
 
     def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
         came[0] += 1
+        held.append(body)
         if came[0] % (PREFETCH // 2) == 0 or came[0] == len(messages):
             channel.basic_ack(method.delivery_tag, multiple=True)
+            held.clear()
             if came[0] == len(messages):
                 # As ours does: an acknowledgement has no answer, and may be lost until what is sent behind it has.
                 channel.queue_declare(config.queue, passive=True, callback=lambda _: connection.ioloop.stop())

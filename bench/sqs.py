@@ -110,19 +110,24 @@ class _Bare:
         return answer
 
     def receive(self) -> None:
-        handles: list[str] = []
+        """What is not deleted is held, as whoever archives it must."""
+        held: list[tuple[str, bytes]] = []
         for some in self._pool.map(self._receive, range(PACKS // 10)):
-            handles += some
+            held += some
+        handles = [handle for handle, _ in held]
         batches = [handles[start : start + 10] for start in range(0, len(handles), 10)]
         for answer in self._pool.map(self._delete, batches):
             assert not answer.get("Failed")
 
-    def _receive(self, _: int) -> list[str]:
+    def _receive(self, _: int) -> list[tuple[str, bytes]]:
         answer = self._client.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=10, MessageAttributeNames=["catchment"],
             MessageSystemAttributeNames=["SentTimestamp"],
         )  # fmt: skip
-        return [message["ReceiptHandle"] for message in answer["Messages"]]
+        return [
+            (message["ReceiptHandle"], message["MessageAttributes"]["catchment"]["BinaryValue"])
+            for message in answer["Messages"]
+        ]
 
     def _delete(self, handles: list[str]) -> dict[str, Any]:
         entries = [{"Id": str(at), "ReceiptHandle": handle} for at, handle in enumerate(handles)]

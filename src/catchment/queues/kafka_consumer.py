@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -43,12 +44,6 @@ _REBALANCE_S = 30.0
 PREFETCHED_KBYTES = 32_000
 
 
-class _Fetched(NamedTuple):
-    claim: Claim
-    offset: int
-    message: Message
-
-
 class Consumer:
     """One member of the group. Thread-safe, as far as one loader's threads go."""
 
@@ -56,8 +51,8 @@ class Consumer:
         self._config = config
         self._lock = threading.RLock()
         self._claims: dict[int, Claim] = {}
-        self._spare: deque[_Fetched] = deque()
-        """Received from the client and not delivered yet."""
+        self._spare: deque[Any] = deque()
+        """The client's messages that are not delivered yet: of partitions that are ours, and of this claim to them."""
         self._polled_s = time.monotonic()
         self._paused = False
         self._trouble: KafkaError | None = None
@@ -77,68 +72,69 @@ class Consumer:
         with self._lock:
             self._resume()
             give_up_s = time.monotonic() + wait_s
-            first = self._next()
-            while first is None:
+            delivery = self._deliver(max_bytes)
+            while delivery is None:
                 self._fetch(1, max(0.0, give_up_s - time.monotonic()))
-                first = self._next()
-                if first is None and (self._failure is not None or time.monotonic() >= give_up_s):
+                delivery = self._deliver(max_bytes)
+                if delivery is None and (self._failure is not None or time.monotonic() >= give_up_s):
                     self._complain()
                     return None
             self._trouble = None
-            return _delivery(self._with_more(first, max_bytes))
+            return delivery
 
-    def _with_more(self, first: _Fetched, max_bytes: int) -> Iterator[_Fetched]:
-        """The first, then what is here already and fits."""
-        yield first
-        room = max_bytes - len(first.message.body)
-        while room > 0:
-            following = self._next(room)
-            if following is None:
-                if self._spare:
-                    return
-                self._fetch(int(min(_AT_ONCE, room / self._mean_bytes + 1)), 0)
-                following = self._next(room)
-                if following is None:
-                    return
-            room -= len(following.message.body)
-            yield following
+    def _deliver(self, max_bytes: int) -> Delivery | None:
+        """The first message, whatever its size, and what is here already and fits beside it."""
+        messages: list[Message] = []
+        spans: dict[Claim, Span] = {}
+        size = 0
+        topic, claims, spare = self._config.topic, self._claims, self._spare
+        while spare or (0 < size < max_bytes and self._fetch(int((max_bytes - size) / self._mean_bytes) + 1, 0)):
+            message = spare[0]
+            body = message.value() or b""
+            if messages and size + len(body) > max_bytes:
+                break
+            spare.popleft()
+            partition, offset = message.partition(), message.offset()
+            claim = claims[partition]
+            if claim.beyond and claim.is_done(offset):
+                continue
+            kind, milliseconds = message.timestamp()
+            moment = _moment(milliseconds)
+            messages.append(
+                Message(
+                    body,
+                    f"{topic}/{partition}/{offset}",
+                    moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
+                    moment if kind == TIMESTAMP_CREATE_TIME else None,
+                )
+            )
+            size += len(body)
+            span = spans.get(claim)
+            if span is None:
+                spans[claim] = claim.take(offset)
+            else:
+                span.end = offset + 1
+        if not messages:
+            return None
+        self._mean_bytes = max(1.0, size / len(messages))
+        return Delivery(messages, tuple(spans.values()))
 
-    def _next(self, room: int | None = None) -> _Fetched | None:
-        """The next message that is ours to deliver, if it has at most `room` bytes."""
-        while self._spare:
-            fetched = self._spare[0]
-            claim, offset, message = fetched
-            is_wanted = not claim.lost and not (claim.beyond and claim.is_done(offset))
-            if is_wanted and room is not None and len(message.body) > room:
-                return None
-            self._spare.popleft()
-            if is_wanted:
-                return fetched
-        return None
-
-    def _fetch(self, count: int, wait_s: float) -> None:
-        """Up to so many messages into `_spare`; on the way partitions may come and go."""
+    def _fetch(self, count: int, wait_s: float) -> bool:
+        """Up to so many messages into `_spare`, and whether any are there; on the way partitions may come and go."""
         self._polled_s = time.monotonic()
         try:
-            received = self._client.consume(count, wait_s)
+            self._take_in(self._client.consume(min(_AT_ONCE, count), wait_s))
         except KafkaException as error:
             self._failure = explained(error.args[0], "receive from", self._config, self._trouble)
-            return
-        for message in received:
-            self._take_in(message)
+        return bool(self._spare)
 
-    def _take_in(self, message: Any) -> None:
-        error = message.error()
-        if error is not None:
-            self._weigh(error)
-            return
-        partition, offset = message.partition(), message.offset()
-        claim = self._claims.get(partition)
-        if claim is None:
-            return  # it has moved to another member meanwhile
-        body = message.value() or b""
-        self._mean_bytes += (len(body) - self._mean_bytes) / 100
-        self._spare.append(_Fetched(claim, offset, _message(self._config.topic, message, body)))
+    def _take_in(self, messages: Iterable[Any]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._weigh(error)
+            elif message.partition() in self._claims:  # else it has moved to another member meanwhile
+                self._spare.append(message)
 
     def _weigh(self, error: KafkaError) -> None:
         """An error in the place of a message: most pass by themselves."""
@@ -218,7 +214,7 @@ class Consumer:
             self._client.pause(self._client.assignment())
             self._paused = True
             while (message := self._client.poll(0)) is not None:
-                self._take_in(message)
+                self._take_in([message])
         except KafkaException as error:
             raise explained(error.args[0], "receive from", self._config, self._trouble) from error
 
@@ -265,7 +261,9 @@ class Consumer:
             claim = self._claims.pop(each.partition, None)
             if claim is not None:
                 claim.lost = True
-        self._spare = deque(fetched for fetched in self._spare if not fetched.claim.lost)
+        ours = [message for message in self._spare if message.partition() in self._claims]
+        self._spare.clear()
+        self._spare.extend(ours)
         _log.debug("partitions revoked", partitions=sorted(each.partition for each in partitions))
 
     def close(self) -> None:
@@ -293,36 +291,13 @@ def consumer_options(config: KafkaConfig) -> dict[str, Any]:
     return options
 
 
-def _message(topic: str, message: Any, body: bytes) -> Message:
-    kind, milliseconds = message.timestamp()
-    moment = _moment(milliseconds)
-    return Message(
-        body,
-        f"{topic}/{message.partition()}/{message.offset()}",
-        enqueued_at=moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
-        sent_at=moment if kind == TIMESTAMP_CREATE_TIME else None,
-    )
-
-
+@lru_cache(maxsize=1_000)
 def _moment(milliseconds: int) -> datetime | None:
     """None for what no calendar has: a producer may send any number."""
     try:
         return datetime.fromtimestamp(milliseconds / 1_000, UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _delivery(taken: Iterable[_Fetched]) -> Delivery:
-    messages: list[Message] = []
-    spans: dict[Claim, Span] = {}
-    for claim, offset, message in taken:
-        messages.append(message)
-        span = spans.get(claim)
-        if span is None:
-            spans[claim] = claim.take(offset)
-        else:
-            span.end = offset + 1
-    return Delivery(messages, tuple(spans.values()))
 
 
 def _still_ours(delivery: Delivery) -> Delivery | None:

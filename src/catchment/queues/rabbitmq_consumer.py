@@ -30,7 +30,7 @@ FEW_MESSAGES = 100
 _MOST_MESSAGES = 65_535
 """The most that a subscription can ask for."""
 _ACK_S = 30.0
-_GATHER_S = 0.005
+_GATHER_S = 0.01
 """So long the loader's thread is left asleep between two times that it is told of messages: to wake it costs more than
 to take one in. The first after a pause it hears of at once."""
 _MILLISECONDS_FROM = 100_000_000_000
