@@ -19,7 +19,7 @@ from catchment import pack, presence
 from catchment.config import load_project
 from catchment.record import Record, Stamp
 from tests.cli.live import CATCHMENT, Live, until
-from tests.crash import test_crash_on_kafka, test_crash_on_sqs
+from tests.crash.brokers import kafka_settings, sqs_settings
 from tests.missing import without
 from tests.servers.kafka import MockCluster, mocking
 from tests.servers.sqs import Server
@@ -89,7 +89,7 @@ def test_what_kcat_publishes_becomes_rows_beside_packs(cluster: MockCluster, tmp
     config = cluster.config(partitions=2)
     found, _, doctor = loaded_with_others(
         tmp_path / "shop",
-        test_crash_on_kafka.settings(config),
+        kafka_settings(config),
         lambda texts: messages_with_kcat(cluster, config.topic, texts),
     )
     topic, partition, offset, _ = found[1]["_id"].split("/")
@@ -109,7 +109,7 @@ def test_what_amazons_client_sends_becomes_rows_beside_packs(sqs_server: Server,
             sent.append(client.send_message(QueueUrl=config.queue_url, MessageBody=text)["MessageId"])
 
     before = datetime.now(UTC) - timedelta(seconds=5)
-    found, _, doctor = loaded_with_others(tmp_path / "shop", test_crash_on_sqs.settings(config), publish)
+    found, _, doctor = loaded_with_others(tmp_path / "shop", sqs_settings(config), publish)
     client.close()
     assert [row["_id"] for row in found[1:4]] == [f"{sent[1]}/0", f"{sent[2]}/0", f"{sent[2]}/1"]
     assert all(datetime.fromisoformat(row["at"]) >= before for row in found[:4])
@@ -121,11 +121,7 @@ def test_collector_and_loader_are_processes_of_their_own(
     cluster: MockCluster, sqs_server: Server, tmp_path: Path, kind: str
 ) -> None:
     """As in production: `run collect` and `run load`, with nothing but the queue between them."""
-    settings = (
-        test_crash_on_kafka.settings(cluster.config(partitions=2))
-        if kind == "kafka"
-        else test_crash_on_sqs.settings(sqs_server.config())
-    )
+    settings = kafka_settings(cluster.config(partitions=2)) if kind == "kafka" else sqs_settings(sqs_server.config())
     live = Live(tmp_path / "shop", COLLECT + settings)
     with contextlib.ExitStack() as running:
         for service in ("collect", "load"):

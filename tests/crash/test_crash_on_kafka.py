@@ -9,18 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from catchment.queues.kafka_config import KafkaConfig
+from tests.crash.brokers import kafka_settings
 from tests.crash.running import Running
 from tests.crash.test_crash import Crashed, Plan, check_all, crash
 from tests.servers.kafka import Broker
-
-
-def settings(config: KafkaConfig) -> str:
-    options = "".join(f'"{name}" = "{value}"\n' for name, value in config.options.items())
-    return (
-        f'[queue]\ntype = "kafka"\nbrokers = "{config.brokers}"\ntopic = "{config.topic}"\n'
-        f'group = "{config.group}"\n[queue.options]\n{options}'
-    )
 
 
 def crashed(broker: Broker, folder: Path, plan: Plan) -> Crashed:
@@ -33,7 +25,7 @@ def crashed(broker: Broker, folder: Path, plan: Plan) -> Crashed:
         broker.start_broker()
         return 0
 
-    return crash(folder, plan, settings(broker.config()), kill)
+    return crash(folder, plan, kafka_settings(broker.config()), kill)
 
 
 def check(left: Crashed) -> None:

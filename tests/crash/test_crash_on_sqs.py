@@ -8,22 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from catchment.queues.sqs_config import SqsConfig
+from tests.crash.brokers import sqs_settings
 from tests.crash.test_crash import Plan, check_all, crash
-from tests.servers.moto import KEY, SECRET
 from tests.servers.sqs import Server
-
-
-def settings(config: SqsConfig) -> str:
-    return (
-        f'[queue]\ntype = "sqs"\nqueue_url = "{config.queue_url}"\nendpoint = "{config.endpoint}"\n'
-        f'region = "{config.region}"\naccess_key_id = "{KEY}"\nsecret_access_key = "{SECRET}"\nvisibility_s = 30\n'
-    )
 
 
 def test_publishers_and_loader_are_killed_and_nothing_is_lost_or_doubled(sqs_server: Server, tmp_path: Path) -> None:
     plan = Plan(random.randrange(10**6), 800, warehouse=1, supervisor=0, publishers=1)
-    left = crash(tmp_path, plan, settings(sqs_server.config()))
+    left = crash(tmp_path, plan, sqs_settings(sqs_server.config()))
     with contextlib.closing(left.running):
         assert sum(left.kills.values()) >= 1
         check_all(left, knows_resent=False)  # so little traffic may have no message that is no record
@@ -32,6 +24,8 @@ def test_publishers_and_loader_are_killed_and_nothing_is_lost_or_doubled(sqs_ser
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 def test_many_kills(sqs_server: Server, tmp_path: Path, seed: int) -> None:
-    left = crash(tmp_path, Plan(seed, 8_000, warehouse=5, supervisor=3, publishers=4), settings(sqs_server.config()))
+    left = crash(
+        tmp_path, Plan(seed, 8_000, warehouse=5, supervisor=3, publishers=4), sqs_settings(sqs_server.config())
+    )
     with contextlib.closing(left.running):
         check_all(left)

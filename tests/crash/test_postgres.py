@@ -78,10 +78,11 @@ def test_a_crash_there_loses_and_doubles_nothing(scene: Scene, point: Point) -> 
 
 
 class Loader:
-    """A loading process with a folder and a queue of its own; archive and warehouse are everyone's."""
+    """A loading process with a folder of its own, and a queue where everyone has not the same; archive and warehouse
+    are everyone's."""
 
-    def __init__(self, folder: Path, archive: Path, url: str) -> None:
-        settings = f'[load]\nmax_age_s = 0.05\n[archive]\npath = "{archive}"\n{warehouse_settings(url)}'
+    def __init__(self, folder: Path, archive: Path, url: str, queue: str = "") -> None:
+        settings = f'[load]\nmax_age_s = 0.05\n[archive]\npath = "{archive}"\n{warehouse_settings(url)}{queue}'
         self.project: Project = make_project(folder, settings)
         self.process: BaseProcess | None = None
 
@@ -101,22 +102,26 @@ class Loader:
 
 
 class Fleet:
-    """Loaders, and what was given to them."""
+    """Loaders, and what was given to them. `queue` are the settings of one that all of them share."""
 
-    def __init__(self, folder: Path, url: str, loaders: int, seed: int) -> None:
+    def __init__(self, folder: Path, url: str, loaders: int, seed: int, queue: str = "") -> None:
         print(f"seed {seed}")
         self.rng = random.Random(seed)
-        self.loaders = [Loader(folder / f"loader{n}", folder / "archive", url) for n in range(loaders)]
+        self.loaders = [Loader(folder / f"loader{n}", folder / "archive", url, queue) for n in range(loaders)]
         self.sent: dict[str, dict[str, dict[str, Any]]] = {}
         self.customers: dict[int, tuple[str, int]] = {}
         self._numbers = iter(range(10**6))
 
     def publish(self) -> None:
         """A message to one loader, and often the same to another as well, as a broker delivers again to whom it
-        thinks alive. New fields come up wherever they are first seen, at several loaders at once."""
-        message = self._events() if self.rng.random() < 0.7 else self._upserts()
+        thinks alive."""
+        message = self.new_message()
         for loader in self.rng.sample(self.loaders, min(len(self.loaders), self.rng.choice((1, 2, 2)))):
             loader.publish([message, message] if self.rng.random() < 0.1 else [message])
+
+    def new_message(self) -> bytes:
+        """Some records, noted as sent. New fields come up wherever they are first seen, at several loaders at once."""
+        return self._events() if self.rng.random() < 0.7 else self._upserts()
 
     def _events(self) -> bytes:
         table = f"{EVENTS}{self.rng.randrange(TABLES)}"
