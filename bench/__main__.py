@@ -13,7 +13,8 @@ from types import ModuleType
 
 NAMES = (
     "load-duckdb", "load-postgres", "load-mixed", "queue", "freshness", "trickle", "backlog", "memory", "collect",
-    "visible", "s3", "ledger", "fill", "rabbitmq", "kafka", "sqs", "dashboard", "viewers", "dashboard-live",
+    "visible", "s3", "ledger", "fill", "rabbitmq", "kafka", "sqs", "broker-load", "loaders", "dashboard", "viewers",
+    "dashboard-live",
 )  # fmt: skip
 """Each a module beside this one, `-` written `_`, with a docstring and `run() -> dict`."""
 

@@ -33,7 +33,9 @@ def run() -> dict[str, Any]:
                 {
                     "ours": _in_new_database(
                         server,
-                        lambda url: measured([sys.executable, "-m", "bench.our_load", _fresh(folder), "packs", url]),
+                        lambda url: measured(
+                            [sys.executable, "-m", "bench.our_load", _fresh(folder), "packs", postgres_settings(url)]
+                        ),
                     ),
                     "copy": _in_new_database(
                         server,
@@ -59,6 +61,11 @@ def run() -> dict[str, Any]:
         asyncpg=asyncpg.told(),
         dlt=dlt.told(),
     )
+
+
+def postgres_settings(url: str) -> str:
+    """Of a project file."""
+    return f'[warehouse]\ntype = "postgres"\nurl = "{url}"\n'
 
 
 def _in_new_database(server: PostgresServer, once: Callable[[str], Usage]) -> Callable[[], Usage]:

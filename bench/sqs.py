@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from tests.servers.moto import KEY, REGION, SECRET
 
 from bench.measure import ROOT, Check, progress, result
 from bench.queue import event_lines
@@ -34,11 +35,7 @@ def run() -> dict[str, Any]:
     size_bytes = round(statistics.mean(map(len, packs)))
     shares: dict[str, list[float]] = {"published": [], "received": []}
     ours_s: list[float] = []
-    with _sink(size_bytes) as endpoint:
-        config = SqsConfig(
-            queue_url=f"{endpoint}/1/bench", endpoint=endpoint, region="us-east-1", access_key_id="key",
-            secret_access_key="secret", connections=CONNECTIONS,
-        )  # fmt: skip
+    with sink(size_bytes) as config:
         bare = _Bare(config)
         with closing(SqsQueue(config, Path())) as queue:
             for number in range(ROUNDS):
@@ -136,12 +133,17 @@ class _Bare:
 
 
 @contextmanager
-def _sink(size_bytes: int) -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.sqs_sink", str(size_bytes)]
+def sink(*size_bytes: int) -> Iterator[SqsConfig]:
+    """A queue of `sqs_sink`."""
+    command = [sys.executable, "-m", "bench.sqs_sink", *map(str, size_bytes)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        endpoint = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield SqsConfig(
+            queue_url=f"{endpoint}/1/bench", endpoint=endpoint, region=REGION, access_key_id=KEY,
+            secret_access_key=SECRET, connections=CONNECTIONS,
+        )  # fmt: skip
     finally:
         process.kill()
         process.wait()

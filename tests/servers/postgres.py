@@ -74,6 +74,11 @@ class PostgresServer:
         )
         assert done.returncode == 0, f"{program} failed: {(done.stdout or b'').decode()}\n{self.said()[-2000:]}"
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, while it runs."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def said(self) -> str:
         """The end of the server's log."""
         log = self.folder / "log"

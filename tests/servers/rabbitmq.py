@@ -151,6 +151,12 @@ class RabbitServer:
             if path.exists()
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the node, while it runs."""
+        assert self._server is not None
+        return self._server.pid
+
     def kill(self) -> None:
         """kill -9 of the node, and of what it needs."""
         self._end(signal.SIGKILL)
