@@ -71,6 +71,7 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras --group dev pyproject.toml -c requirements/core.txt -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/sdk/packages/requirements.in -o tests/sdk/packages/requirements.txt
 	cd tests/sdk/packages && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
+	cd tests/docs/packages && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
 	cd tests/servers/packages && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
 	echo 'dlt[duckdb,parquet,postgres]' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/dlt.txt
 	printf 'asyncpg\norjson\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o bench/peers/asyncpg.txt

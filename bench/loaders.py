@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import conninfo_to_dict
 from tests.crash.brokers import rabbitmq_settings
 from tests.servers import rabbitmq
 from tests.servers.postgres import PostgresServer, binaries
@@ -129,7 +130,7 @@ def _await_loaded(project: Project) -> None:
     while not is_all_loaded(project):
         if time.monotonic() > give_up_s:
             raise RuntimeError(f"not all is loaded after {LOADED_S} s")
-        time.sleep(0.1)
+        time.sleep(0.5)  # each look costs the servers something
 
 
 def _servers_cpu_s(broker: RabbitServer, server: PostgresServer) -> list[float]:
@@ -137,6 +138,6 @@ def _servers_cpu_s(broker: RabbitServer, server: PostgresServer) -> list[float]:
 
 
 def _count(server: PostgresServer, url: str) -> int:
-    database = url.rpartition("/")[2].partition("?")[0]
+    database = conninfo_to_dict(url)["dbname"]
     query = " UNION ALL ".join(f"SELECT count(*) FROM {table}" for table in TABLES)
-    return sum(int(str(count)) for (count,) in server.ask(query, database))
+    return sum(int(str(count)) for (count,) in server.ask(query, str(database)))

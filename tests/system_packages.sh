@@ -13,6 +13,7 @@ has node && has npm || missing="$missing nodejs npm"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
 has pg_ctl || [ -n "$(ls /usr/lib/postgresql/*/bin/pg_ctl /opt/homebrew/opt/postgresql@*/bin/pg_ctl 2>/dev/null)" ] ||
     missing="$missing postgresql"
+{ has ruby && ruby -e 'require "bunny"' 2>/dev/null; } || missing="$missing ruby ruby-bunny"
 has amqp-publish || missing="$missing amqp-tools"
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 [ -z "$missing" ] && exit 0
