@@ -26,6 +26,16 @@ def test_each_line_of_the_table_of_retries_has_one() -> None:
     assert [line for line in lines if not re.search(r"\| `[\w/]+\.py::test_\w+` \|$", line)] == []
 
 
+def test_each_line_of_the_table_of_queues_has_one() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", page.partition("## What was done to queues")[2], flags=re.M)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) > 20
+    assert [line for line in lines if not re.search(r"\| `[\w/]+\.py::test_\w+` \|$", line)] == []
+    for kind in ("RabbitMQ", "Kafka", "SQS"):
+        assert any(f"| {kind} |" in line for line in lines)
+
+
 @pytest.mark.parametrize(("file", "test"), NAMED, ids=[test for _, test in NAMED])
 def test_it_exists(file: str, test: str) -> None:
     path = ROOT / "src" / "catchment" / file if file.startswith("testing/") else ROOT / "tests" / file
