@@ -16,7 +16,7 @@ import click
 from catchment.cli import cli
 from catchment.cli.exits import ExitCode
 from catchment.config.describe import Section, Setting, sections
-from catchment.config.sections import ADAPTER_SECTIONS, NOT_YET
+from catchment.config.sections import NOT_YET
 from catchment.registry import adapter_class
 from catchment.serve.dashboards import describe, formats, front, options, periods
 
@@ -136,11 +136,11 @@ def configuration() -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f"## `[{section.name}]`"
+    yield f"## `[{section.name}{'.NAME' if section.is_named else ''}]`"
     yield section.summary
     yield _settings(section.settings)
     for name, settings in section.by_type.items():
-        default = " (the default)" if name == ADAPTER_SECTIONS[section.name][0] else ""
+        default = " (the default)" if name == section.default_type else ""
         yield f'### `type = "{name}"`{default}'
         yield _settings(settings) if settings else "No settings of its own."
 

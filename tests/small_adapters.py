@@ -1,9 +1,9 @@
-"""Three adapters without a driver behind them, in place of Catchment's own."""
+"""Small adapters without a driver behind them, in place of Catchment's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
@@ -52,6 +52,20 @@ class SmallState:
         self.folder = folder
 
 
+class SmallSource:
+    """A source for tests of what surrounds one."""
+
+    class Config(msgspec.Struct, frozen=True, kw_only=True):
+        """Its settings."""
+
+        ABOUT: ClassVar[tuple[str, ...]] = ("topic", "timestamp")
+
+        place: Annotated[str, Meta(description="Where it is.")] = "there"
+
+    def __init__(self, config: Config, folder: Path, name: str) -> None:
+        self.config = config
+
+
 class NeedsUrl:
     """A warehouse that cannot do without a setting."""
 
@@ -75,6 +89,7 @@ def small_adapters(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Registers the adapters above instead of Catchment's own."""
     own = (
         registry.Adapter("queue", "sqlite", "tests.small_adapters:SmallQueue"),
+        registry.Adapter("source", "small", "tests.small_adapters:SmallSource"),
         registry.Adapter("archive", "disk", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "duckdb", "tests.small_adapters:SmallStore"),
         registry.Adapter("warehouse", "needy", "tests.small_adapters:NeedsUrl"),

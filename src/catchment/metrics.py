@@ -48,14 +48,25 @@ class Spec:
 class Counter:
     """What only grows, such as records loaded."""
 
-    def __init__(self, name: str, unit: Unit, help: str, *, by_table: bool = False) -> None:  # noqa: A002
-        self.spec = Spec(f"{PREFIX}_{name}_total", "counter", unit, help, ("table",) if by_table else ())
+    def __init__(
+        self,
+        name: str,
+        unit: Unit,
+        help: str,  # noqa: A002
+        *,
+        by_table: bool = False,
+        by_listener: bool = False,
+    ) -> None:
+        labels = (*(["table"] if by_table else []), *(["listener"] if by_listener else []))
+        self.spec = Spec(f"{PREFIX}_{name}_total", "counter", unit, help, labels)
         self._made: prometheus_client.Counter | None = None
         _declare(self.spec)
 
-    def add(self, amount: float = 1, *, table: str | None = None) -> None:
-        """Count `amount` more; with the table exactly where the counter is by table."""
+    def add(self, amount: float = 1, *, table: str | None = None, listener: str | None = None) -> None:
+        """Count `amount` more; with the table exactly where the counter is by table, and so with the listener."""
         counter = self._instrument()
+        if listener is not None:
+            counter = counter.labels(listener)
         if table is not None:
             counter = counter.labels(_table_label(table))
         counter.inc(amount)
@@ -206,6 +217,14 @@ commit_seconds = Histogram(
     "Time to make a group of requests' events durable",
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+messages_heard = Counter(
+    "messages_heard", "messages", "Messages heard, filed or forwarded by now, and acknowledged", by_listener=True
+)
+messages_skipped = Counter(
+    "messages_skipped", "messages", "Messages heard of which `only` or the function left nothing", by_listener=True
+)
+messages_dead = Counter("messages_dead", "messages", "Messages heard and kept as dead letters", by_listener=True)
+records_filed = Counter("records_filed", "records", "Records made of what was heard", by_listener=True)
 tables_halted = Gauge("tables_halted", "tables", "Tables whose loading has halted because too much was rejected")
 tables_full = Gauge("tables_full", "tables", "Tables that met more fields than they may have columns")
 schemas_full = Gauge("schemas_full", "schemas", "Schemas that met more tables than they may have")

@@ -48,6 +48,9 @@ REASONS = {
     "contract": "the table's contract rejects a field of it",
     "not-loadable": "the warehouse refused it, alone",
     "wrong-fields": "a line of a file with too few or too many fields",
+    "function-failed": "the project's own function raised, or returned what is no row",
+    "unknown-schema": "the registry has no schema of that number",
+    "not-decodable": "the bytes do not fit their schema, or it is of a kind that is not known",
 }
 """Why something became a dead letter, in one word each."""
 

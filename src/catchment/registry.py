@@ -1,15 +1,15 @@
 """Every adapter in one line. Third parties add theirs by entry points of the groups `catchment.queues`,
-`catchment.archives`, `catchment.warehouses` and `catchment.states`: the name is the `type` of a project file, the
-value the class.
+`catchment.sources`, `catchment.archives`, `catchment.warehouses` and `catchment.states`: the name is the `type` of a
+project file, the value the class.
 
 An adapter is a class with a constructor `(config, folder)`, and `Config`, the `msgspec.Struct` of its settings: an
 attribute of the class, or beside it in its module, or, where its driver is heavy, in a module of its own that is
 named here: a project is then read without loading the driver. `folder` is the project's runtime folder, which may
 not exist yet. A warehouse that one process owns and others ask through says `is_embedded = True`, and takes
 `readable`, the folders whose files it may read. A queue on this machine's own disk says `is_embedded = True`, and has
-no outbox in front. An adapter may offer `diagnose(config, folder)` to `catchment doctor`,
-a class or static method that returns a list of `catchment.finding.Finding`, and must where constructing it disturbs
-one that runs.
+no outbox in front. An adapter may offer `diagnose(config, folder)` to `catchment doctor`, a class or static method
+that returns a list of `catchment.finding.Finding`, and must where constructing it disturbs one that runs. A source
+takes `name`, that of its listener, in its constructor and in `diagnose`.
 """
 
 from __future__ import annotations
@@ -86,6 +86,27 @@ ADAPTERS = (
         "catchment.queues.sqs:SqsQueue",
         extra="sqs",
         settings="catchment.queues.sqs_config:SqsConfig",
+    ),
+    Adapter(
+        "source",
+        "rabbitmq",
+        "catchment.sources.rabbitmq:RabbitMQTap",
+        extra="rabbitmq",
+        settings="catchment.sources.rabbitmq_config:RabbitMQTapConfig",
+    ),
+    Adapter(
+        "source",
+        "kafka",
+        "catchment.sources.kafka:KafkaTap",
+        extra="kafka",
+        settings="catchment.sources.kafka_config:KafkaTapConfig",
+    ),
+    Adapter(
+        "source",
+        "sqs",
+        "catchment.sources.sqs:SqsTap",
+        extra="sqs",
+        settings="catchment.sources.sqs_config:SqsTapConfig",
     ),
     Adapter("archive", "disk", "catchment.archives.disk:DiskArchive"),
     Adapter(

@@ -13,6 +13,7 @@ from msgspec import structs
 from catchment.cli.exits import ExitCode
 from catchment.collect.config import MirrorConfig, SourceConfig, WebhookConfig
 from catchment.config import load_project
+from catchment.listen.config import ListenConfig, RegistryConfig
 from tests.cli.conftest import Ended
 
 Catchment = Callable[..., Ended]
@@ -43,6 +44,9 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     named = named.replace('[collect.sources."NAME".mirrors."NAME"]', mirror)
     named = named.replace('[collect.sources."NAME"]', '[collect.sources.web]\nwrite_key = "its own"')
     named = named.replace('[collect.webhooks."NAME"]', '[collect.webhooks.shop]\nsecret = "its secret"')
+    named = named.replace('[listen."NAME"]', '[listen.chats]\ntype = "small"\ntable = "chat.all"')
+    named = named.replace('[listen."NAME".registry]', '[listen.chats.registry]\nurl = "http://registry"')
+    named = named.replace('[listen."NAME".forward]', '[listen.chats.forward]\ntype = "sqlite"')
     file.write_text(named)
     project = load_project(file.parent, environment={})
     assert count > 20
@@ -50,10 +54,16 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     mirrors = {"web.stock": MirrorConfig(key=["sku"], version="at")}
     assert project.collect.sources == {"web": SourceConfig(write_key="its own", mirrors=mirrors)}
     assert project.collect.webhooks == {"shop": WebhookConfig(secret="its secret")}
+    assert project.listen["chats"].settings == ListenConfig(
+        table="chat.all", registry=RegistryConfig(url="http://registry")
+    )
+    forward = project.listen["chats"].forward
+    assert forward is not None
+    assert forward.type == "sqlite"
     load = structs.replace(project.load, tables={})
     collect = structs.replace(project.collect, sources={}, webhooks={})
     retention = structs.replace(project.retention, tables={})
-    assert replace(project, load=load, collect=collect, retention=retention) == expected
+    assert replace(project, load=load, collect=collect, retention=retention, listen={}) == expected
     assert project.retention.for_table("web.signup") == expected.retention.for_table("web.other")
     assert replace(project.load.for_table("web.signup"), columns={}) == expected.load.for_table("web.other")
 

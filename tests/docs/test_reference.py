@@ -53,7 +53,7 @@ def test_every_setting_of_ours_is_described() -> None:
 def test_every_setting_is_in_the_reference(generate: ModuleType) -> None:
     text = generate.configuration()
     for section in sections():
-        assert f"## `[{section.name}]`" in text
+        assert f"## `[{section.name}{'.NAME' if section.is_named else ''}]`" in text
         for settings in (section.settings, *section.by_type.values()):
             for setting in settings:
                 assert f"| `{setting.key}` | {setting.type.replace('|', chr(92) + '|')} |" in text

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from catchment import metrics, pack
 from catchment.load import plain
 from catchment.load.plain import _Careful, stamped
-from catchment.queues import Message
+from catchment.queues import Message, foreign
 from catchment.record import DEAD_LETTERS, DEFAULT_WINDOW, Line, Stamp, decode, uuid7
 
 T0 = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -73,6 +73,7 @@ def test_many_are_stamped_as_each_alone(some: list[Message]) -> None:
     careful = _Careful("queue", DEFAULT_WINDOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain, "now", lambda: T0)
+        patch.setattr(foreign, "now", lambda: T0)
         alone = [line for message in known for line in careful.lines(message)]
         assert read(stamped(known, "queue", DEFAULT_WINDOW)) == read(alone)
 
@@ -157,7 +158,7 @@ def test_a_message_cannot_reach_into_the_next() -> None:
 
 def test_what_has_neither_id_nor_identity_is_counted_and_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("catchment.load.plain._warned", threading.Event())
+    monkeypatch.setattr("catchment.queues.foreign._warned", threading.Event())
     monkeypatch.setattr("catchment.metrics._tables", set())  # a process of many tables counts further ones together
     monkeypatch.setattr("catchment.log.Log.warning", lambda log, event, **more: said.append(event))
     body = b'{"table":"plain.nameless","data":{}}'

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Send a file's rows to TABLE.",
     ),
     "sniff": ("catchment.cli.sniff:sniff", "Say the column types of CSV files."),
+    "listen": ("catchment.cli.listen:listen_group", "See what listeners would file."),
     "query": ("catchment.cli.query:query", "Ask the warehouse in SQL."),
     "status": ("catchment.cli.status:status", "Show what runs and how far behind it is."),
     "tail": ("catchment.cli.tail:tail", "Print records as they reach the archive, one JSON line each."),

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -50,6 +51,11 @@ def examine(project: Project, *, whole_archive: bool = False) -> Iterator[Findin
     yield from part(project.queue, _ask_queue)
     if (folder := project.queue.outbox_folder) is not None:
         yield outbox(folder)
+    for listener in project.listen.values():
+        yield from part(listener, None, name=listener.name)
+        if listener.forward is not None:
+            for found in part(listener.forward, _ask_queue):
+                yield replace(found, subject=f"listen.{listener.name}.forward")
     yield from part(project.archive, lambda archive: _ask_archive(archive, whole=whole_archive))
     yield from part(project.warehouse, None)
     yield from part(project.state, None)
@@ -155,12 +161,13 @@ def filesystem_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> 
     return kind
 
 
-def part(part: Part[Any], ask: Callable[[Any], str] | None) -> Iterator[Finding]:
-    """One adapter: by its own `diagnose` if it offers one, else by a question that `ask` puts to it."""
+def part(part: Part[Any], ask: Callable[[Any], str] | None, **more: Any) -> Iterator[Finding]:
+    """One adapter: by its own `diagnose` if it offers one, which may want `more`, else by a question that `ask` puts
+    to it."""
     diagnose = getattr(part.adapter, "diagnose", None)
     try:
         if diagnose is not None:
-            yield from diagnose(part.config, part.folder)
+            yield from diagnose(part.config, part.folder, **more)
         elif ask is not None:
             yield Finding(part.kind, True, f"{part.type}: {_answer(part, ask)}")
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import click
 import msgspec
@@ -16,7 +17,10 @@ from catchment.cli.project import with_project
 from catchment.cli.screen import stdout, visible, visible_lines
 from catchment.config import Project
 from catchment.errors import Malformed, UsageError
+from catchment.listen.letters import is_heard, listener_of
 from catchment.load.corrections import Letter, Outcome, open_letters, record_again, settle
+
+T = TypeVar("T")
 
 _SHOWN_CHARACTERS = 12
 """Of an id in a list: enough to name it by."""
@@ -154,11 +158,14 @@ def _again(project: Project, letter: Letter, mended: bytes | None) -> list[bytes
     from catchment.collect.again import is_request, refiled
     from catchment.pack import messages_of
 
+    if is_heard(letter.origin):
+        return _heard_again(project, letter, mended)
     if not is_request(letter.origin):
         return [record_again(letter, mended)]
     body = letter.body if mended is None else mended
-    try:
-        lines = refiled(
+    lines = _refusing(
+        letter,
+        lambda: refiled(
             body,
             letter.origin,
             letter.source,
@@ -166,13 +173,48 @@ def _again(project: Project, letter: Letter, mended: bytes | None) -> list[bytes
             letter.id,
             project.collect,
             project.load.dedupe_window,
-        )
+        ),
+    )
+    return messages_of(lines)
+
+
+def _heard_again(project: Project, letter: Letter, mended: bytes | None) -> list[bytes]:
+    """The same of a message that a listener heard; where that forwards, what takes its place has been sent on."""
+    from catchment.cli.listen import part_of
+    from catchment.listen.again import refiled
+    from catchment.listen.listener import bodies_of
+    from catchment.pack import messages_of
+
+    part = part_of(project, listener_of(letter.origin))
+    body = letter.body if mended is None else mended
+    heard, outcome = _refusing(
+        letter,
+        lambda: refiled(
+            body,
+            letter.origin,
+            letter.received_at,
+            letter.id,
+            part.settings,
+            project.root,
+            project.load.dedupe_window,
+        ),
+    )
+    if part.forward is None:
+        return messages_of(outcome.lines)
+    with contextlib.closing(part.forward.open()) as queue:
+        queue.publish(bodies_of(part.send, outcome.lines, [heard], [outcome]))
+    return []
+
+
+def _refusing(letter: Letter, file: Callable[[], T]) -> T:
+    """What filing it once more gives. Raises `UsageError` where it would be a dead letter again."""
+    try:
+        return file()
     except Malformed as error:
         raise UsageError(
             f"the dead letter {letter.id[:_SHOWN_CHARACTERS]} would be one again: {error.reason}: {error.detail}",
             f"mend what was sent: catchment dead-letters retry {letter.id[:_SHOWN_CHARACTERS]} --mended FILE",
         ) from None
-    return messages_of(lines)
 
 
 def _one(project: Project, letter: str) -> Letter:

@@ -13,7 +13,7 @@ import click
 
 from catchment.config import PROJECT_FILE, RUNTIME_FOLDER
 from catchment.config.describe import Section, Setting, sections, toml
-from catchment.config.sections import ADAPTER_SECTIONS, MAX_PROJECT_NAME
+from catchment.config.sections import MAX_PROJECT_NAME
 from catchment.errors import StorageError, UsageError
 
 _HEAD = """\
@@ -64,9 +64,9 @@ def project_file(name: str) -> str:
 
 
 def _section_text(section: Section, project_name: str) -> str:
-    default_type = ADAPTER_SECTIONS[section.name][0] if section.by_type else ""
-    settings = (*section.settings, *section.by_type.get(default_type, ()))
-    lines = [f"# {section.summary}", f"[{section.name}]"]
+    settings = (*section.settings, *section.by_type.get(section.default_type, ()))
+    name = f'{section.name}."NAME"' if section.is_named else section.name
+    lines = [f"# {section.summary}", f"# [{name}]" if section.is_named else f"[{name}]"]
     tables: dict[str, list[Setting]] = {}
     for setting in settings:
         table, _, key = setting.key.rpartition(".")
@@ -81,7 +81,7 @@ def _section_text(section: Section, project_name: str) -> str:
         lines.extend(
             [
                 "",
-                f"# [{section.name}.{table}]",
+                f"# [{name}.{table}]",
             ]
         )
         for setting in inner:

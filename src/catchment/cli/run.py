@@ -20,6 +20,7 @@ from catchment.service import Service
 
 SERVICES: dict[str, str] = {
     "collect": "catchment.cli.collect:collect",
+    "listen": "catchment.cli.listen:listen",
     "serve": "catchment.cli.serve:serve",
     "load": "catchment.cli.load:load",
 }

@@ -17,6 +17,7 @@ from catchment.cli.parts import outbox_of, unloaded_batches, warehouse_of
 from catchment.cli.project import with_project
 from catchment.cli.screen import visible
 from catchment.config import Project
+from catchment.config.project import ListenPart
 from catchment.errors import CatchmentError
 from catchment.load.tables import rows_of, table_names
 from catchment.queues import QueueStats
@@ -47,6 +48,14 @@ class Table(msgspec.Struct):
     """Why its loading has stopped."""
 
 
+class Listening(msgspec.Struct):
+    """One listener, and the messages that wait for it with its broker; null where unknown."""
+
+    name: str
+    type: str
+    messages: int | None
+
+
 class Status(msgspec.Struct):
     """The contract of `status --json`; counts are null where unknown."""
 
@@ -61,6 +70,7 @@ class Status(msgspec.Struct):
     """Of the last 24 hours; `catchment schema changes` lists them."""
     outbox: QueueStats | None = None
     """What waits in the outbox of this folder; null where the queue needs none."""
+    listeners: list[Listening] = []
 
 
 @click.command()
@@ -95,7 +105,8 @@ def look(project: Project) -> Status:
     except CatchmentError as error:
         problems.append(f"queue: {error.message}")
     problems += [f"{finding.subject}: {finding.detail}" for finding in set_aside(project.runtime)]
-    found = Status(services, stats, None, [], None, problems, outbox=outbox_stats)
+    listeners = [_listening(part, problems) for part in project.listen.values()]
+    found = Status(services, stats, None, [], None, problems, outbox=outbox_stats, listeners=listeners)
     if not project.runtime.exists():
         return found  # nothing ever ran: asking would make an empty warehouse
     try:
@@ -109,6 +120,16 @@ def look(project: Project) -> Status:
     except CatchmentError as error:
         problems.append(f"warehouse: {error.message}")
     return found
+
+
+def _listening(part: ListenPart, problems: list[str]) -> Listening:
+    waiting = None
+    try:
+        with contextlib.closing(part.open()) as tap:
+            waiting = tap.stats().messages
+    except CatchmentError as error:
+        problems.append(f"listen.{part.name}: {error.message}")
+    return Listening(part.name, part.type, waiting)
 
 
 def tables(warehouse: Warehouse, halts: dict[str, Halt]) -> list[Table]:
@@ -137,6 +158,8 @@ def _show(found: Status) -> None:
     click.echo(f"Queue         {_number(found.queue.messages)} messages, {_number(found.queue.bytes)} bytes{oldest}")
     if found.outbox is not None:
         click.echo(f"Outbox        {_number(found.outbox.messages)} messages, {_number(found.outbox.bytes)} bytes")
+    for each in found.listeners:
+        click.echo(f"Listening     {each.name}: {_number(each.messages)} messages wait")
     click.echo(f"Not loaded    {_number(found.unloaded_batches)} batches")
     click.echo(f"Dead letters  {_number(found.dead_letters)}")
     click.echo(f"Schema        {_number(found.schema_changes)} changes in 24 hours")

@@ -54,7 +54,8 @@ def _services(project: Project) -> list[str]:
     """A process exists only if the project uses it; several workers are several."""
     workers = project.collect.workers if project.collect.sources or project.collect.webhooks else 0
     collectors = ["collect", *(f"collect-{number}" for number in range(2, workers + 1))][:workers]
-    others = [name for name in SERVICES if name != "collect" and (name != "serve" or _serves(project))]
+    is_used = {"listen": bool(project.listen), "serve": _serves(project)}
+    others = [name for name in SERVICES if name != "collect" and is_used.get(name, True)]
     return [*collectors, *others]
 
 

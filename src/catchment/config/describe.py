@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from catchment import registry
 from catchment.config.check import FOREVER_WORD, is_size, is_struct, may_be_forever, plain_type
-from catchment.config.sections import ADAPTER_SECTIONS, SECTION_ORDER, SECTIONS
+from catchment.config.sections import ADAPTER_SECTIONS, FORWARD, NAMED_SECTIONS, SECTION_ORDER, SECTIONS
 from catchment.config.units import duration_text, size_text
+from catchment.listen.config import ForwardConfig
 
 _TYPE_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -38,6 +40,9 @@ class Section:
     summary: str
     settings: tuple[Setting, ...]
     by_type: Mapping[str, tuple[Setting, ...]]
+    default_type: str = ""
+    is_named: bool = False
+    """Whether there are several, `[SECTION.NAME]`, each of which says its type."""
 
 
 def sections() -> list[Section]:
@@ -48,12 +53,24 @@ def sections() -> list[Section]:
 def _section(name: str) -> Section:
     if name in SECTIONS:
         return Section(name, summary(SECTIONS[name]), tuple(settings_of(SECTIONS[name])), {})
+    if name in NAMED_SECTIONS:
+        return _named_section(name)
     default, words = ADAPTER_SECTIONS[name]
     own = [adapter for adapter in registry.ADAPTERS if adapter.kind == name]
     by_type = {each.name: tuple(settings_of(each.load_settings())) for each in own}
     choices = " or ".join(f'"{type_name}"' for type_name in by_type)
     kind = Setting("type", choices, toml(default), f"Which kind of {name}; the other settings are this type's.")
-    return Section(name, words, (kind,), by_type)
+    return Section(name, words, (kind,), by_type, default)
+
+
+def _named_section(name: str) -> Section:
+    kind, common, words = NAMED_SECTIONS[name]
+    by_type = {each.name: tuple(settings_of(each.load_settings())) for each in registry.ADAPTERS if each.kind == kind}
+    choices = " or ".join(f'"{type_name}"' for type_name in by_type)
+    type_ = Setting("type", choices, None, "Which kind of broker; each has settings of its own, below.")
+    forward = Setting(f"{FORWARD}.type", "text", "", "The kind of another queue, with its settings as in `[queue]`.")
+    more = settings_of(ForwardConfig, f"{FORWARD}.")
+    return Section(name, words, (type_, *settings_of(common), forward, *more), by_type, is_named=True)
 
 
 def summary(described: Any) -> str:
@@ -90,10 +107,16 @@ def _kind_words(name: str, plain: Any) -> str:
     if get_origin(plain) is Literal:
         return " or ".join(toml(choice) for choice in get_args(plain))
     if get_origin(plain) is list:
-        return f"list of {_kind_words(name, plain_type(get_args(plain)[0])[0])}s"
+        return _several("list", _kind_words(name, plain_type(get_args(plain)[0])[0]))
     if get_origin(plain) is dict:
-        return f"table of {_kind_words(name, plain_type(get_args(plain)[1])[0])}s"
+        return _several("table", _kind_words(name, plain_type(get_args(plain)[1])[0]))
+    if get_origin(plain) in {Union, UnionType}:
+        return " or ".join(_kind_words(name, each) for each in get_args(plain))
     return _TYPE_WORDS.get(plain, str(plain))
+
+
+def _several(what: str, words: str) -> str:
+    return f"{what}, of each {words}" if " or " in words else f"{what} of {words}s"
 
 
 def _bounds(name: str, metas: tuple[msgspec.Meta, ...]) -> Iterator[str]:

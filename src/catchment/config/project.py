@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -12,11 +12,13 @@ from catchment.archives import Archive
 from catchment.collect.config import CollectConfig
 from catchment.config.sections import MetricsConfig
 from catchment.errors import UsageError
+from catchment.listen.config import ListenConfig, Send
 from catchment.load.config import LoadConfig
 from catchment.load.retention import RetentionConfig
 from catchment.queues import Queue
 from catchment.queues.outbox_config import OutboxConfig
 from catchment.serve.config import ServeConfig
+from catchment.sources import Tap
 from catchment.state import State
 from catchment.warehouses import Warehouse
 
@@ -69,6 +71,21 @@ class QueuePart(Part[Queue]):
 
 
 @dataclass(frozen=True, slots=True)
+class ListenPart(Part[Tap]):
+    """A listener: what it taps, what becomes of what it hears, and the queue that takes that in place of the
+    project's, where there is one."""
+
+    name: str
+    settings: ListenConfig
+    forward: Part[Queue] | None
+    send: Send
+
+    def open(self, **more: Any) -> Tap:
+        """See `Part.open`."""
+        return Part.open(self, name=self.name, **more)
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A project's settings, all of them right. `profile` is the one laid over the rest, if any."""
 
@@ -84,6 +101,7 @@ class Project:
     load: LoadConfig
     retention: RetentionConfig
     collect: CollectConfig
+    listen: Mapping[str, ListenPart]
     serve: ServeConfig
     metrics: MetricsConfig
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from catchment import registry
 from catchment.config.check import BAD, read_struct, shown
+from catchment.config.listeners import read_listeners
 from catchment.config.mistakes import ConfigError, Mistake, did_you_mean, in_order
 from catchment.config.project import PROJECT_FILE, RUNTIME_FOLDER, Part, Project, QueuePart
 from catchment.config.sections import (
@@ -85,13 +86,16 @@ class _Reading:
         written, self._origins = with_profile(self._source, self._profile, _DEFAULT_TYPES)
         self._check_names(written)
         sections = self._resolved(written, ())
-        parts: dict[str, Any] = {kind: self._read_part(kind, sections.get(kind, {})) for kind in ADAPTER_SECTIONS}
+        parts: dict[str, Any] = {
+            kind: self._read_part(kind, sections.get(kind, {}), (kind,)) for kind in ADAPTER_SECTIONS
+        }
+        listen = read_listeners(sections.get("listen", {}), self._folder, self._read_part, self._note)
         settings: dict[str, Any] = {
             name: read_struct(sections.get(name, {}), kind, (name,), self._note) for name, kind in SECTIONS.items()
         }
         self._check_retention(settings["retention"], settings["load"])
         about = settings.pop("project")
-        if self.mistakes or BAD in (about, *settings.values(), *parts.values()):
+        if self.mistakes or BAD in (about, listen, *settings.values(), *parts.values()):
             return None
         queue = parts.pop("queue")
         return Project(
@@ -100,6 +104,7 @@ class _Reading:
             profile=self._profile,
             name=about.name or self._folder.name,
             timezone=about.timezone,
+            listen=listen,
             **parts,
             **settings,
         )
@@ -169,25 +174,26 @@ class _Reading:
                 if key == "type":
                     sections[tables[0]] = BAD
 
-    def _read_part(self, kind: str, raw: Any) -> Any:
+    def _read_part(self, kind: str, raw: Any, path: KeyPath, default: str | None = None) -> Any:
+        """An adapter's section, wherever it stands; of the default type where it names none."""
         if raw is BAD:
             return BAD
         if not isinstance(raw, dict):
-            self._note((kind,), f"must be a table of settings, not {shown(raw)}", f"[{kind}]")
+            self._note(path, f"must be a table of settings, not {shown(raw)}", f"[{'.'.join(map(str, path))}]")
             return BAD
-        name = raw.get("type", ADAPTER_SECTIONS[kind][0])
+        name = raw.get("type", default or ADAPTER_SECTIONS[kind][0])
         if name is BAD:
             return BAD
         if not isinstance(name, str):
-            self._note((kind, "type"), "must be a text in quotes", ", ".join(registry.names(kind)))
+            self._note((*path, "type"), "must be a text in quotes", ", ".join(registry.names(kind)))
             return BAD
         try:
             settings_type = registry.settings_type(kind, name)
         except UsageError as error:
-            self._note((kind, "type"), redact(error.message), error.hint)
+            self._note((*path, "type"), redact(error.message), error.hint)
             return BAD
         settings = {key: value for key, value in raw.items() if key != "type"}
-        config = read_struct(settings, settings_type, (kind,), self._note)
+        config = read_struct(settings, settings_type, path, self._note)
         if config is BAD:
             return BAD
         return Part(kind, name, config, self._folder / RUNTIME_FOLDER)

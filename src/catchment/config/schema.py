@@ -10,8 +10,9 @@ import msgspec
 from catchment import registry
 from catchment.config.check import FOREVER_WORD, is_size, is_struct, may_be_forever, plain_type
 from catchment.config.describe import summary
-from catchment.config.sections import ADAPTER_SECTIONS, SECTION_ORDER, SECTIONS
+from catchment.config.sections import ADAPTER_SECTIONS, FORWARD, NAMED_SECTIONS, SECTION_ORDER, SECTIONS
 from catchment.config.units import DURATION_PATTERN, SIZE_PATTERN
+from catchment.listen.config import ForwardConfig
 
 _VARIABLE = {"$ref": "#/$defs/variable"}
 
@@ -47,15 +48,29 @@ def project_schema() -> dict[str, Any]:
 def _section(name: str, is_partial: bool = False) -> dict[str, Any]:
     if name in SECTIONS:
         return _table(SECTIONS[name], is_partial)
+    if name in NAMED_SECTIONS:
+        kind, common, words = NAMED_SECTIONS[name]
+        more = _table(common, is_partial)
+        more["properties"][FORWARD] = {"anyOf": _variants("queue", "", _table(ForwardConfig, is_partial), is_partial)}
+        one = {"description": words, "anyOf": _variants(kind, "", more, is_partial)}
+        return {"type": "object", "description": words, "additionalProperties": one}
     default, words = ADAPTER_SECTIONS[name]
+    return {"description": words, "anyOf": _variants(name, default, {"properties": {}}, is_partial)}
+
+
+def _variants(kind: str, default: str, more: dict[str, Any], is_partial: bool) -> list[dict[str, Any]]:
+    """A table for each type of this kind, with settings that all of them have."""
     variants = []
-    for type_name in registry.names(name):
-        table = _table(registry.settings_type(name, type_name), is_partial)
-        table["properties"] = {"type": {"const": type_name}, **table["properties"]}
+    for type_name in registry.names(kind):
+        table = _table(registry.settings_type(kind, type_name), is_partial)
+        table["properties"] = {"type": {"const": type_name}, **table["properties"], **more["properties"]}
+        required = [*table.get("required", ()), *more.get("required", ())]
         if type_name != default:
-            table["required"] = ["type", *table.get("required", ())]
+            required = ["type", *required]
+        if required:
+            table["required"] = required
         variants.append(table)
-    return {"description": words, "anyOf": variants}
+    return variants
 
 
 def _table(kind: type[msgspec.Struct], is_partial: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from catchment.collect.config import CollectConfig
 from catchment.config.mistakes import did_you_mean
+from catchment.listen.config import ListenConfig
 from catchment.load.config import LoadConfig
 from catchment.load.retention import RetentionConfig
 from catchment.queues.outbox_config import OutboxConfig
@@ -82,13 +83,21 @@ ADAPTER_SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Sections with a `type`, whose other settings are that adapter's own: the default type, and what it is for."""
 
+NAMED_SECTIONS: Mapping[str, tuple[str, type[msgspec.Struct], str]] = {
+    "listen": ("source", ListenConfig, "An exchange, a topic or a queue of the company that is tapped."),
+}
+"""Sections of which there are several, each with a name, a `type`, and settings that all types have: the adapters'
+kind, these settings, and what it is for."""
+
+FORWARD = "forward"
+"""Within a listener: a queue's settings, with those of `ForwardConfig`."""
+
 SECTION_ORDER = (
-    "project", "queue", "outbox", "archive", "warehouse", "state", "load", "retention", "collect", "serve",
+    "project", "queue", "outbox", "archive", "warehouse", "state", "load", "retention", "collect", "listen", "serve",
     "metrics",
 )  # fmt: skip
 
 NOT_YET: Mapping[str, tuple[str, ...]] = {
-    "listen": (),
     "extract": (),
     "schedule": (),
     "monitor": (),

@@ -7,10 +7,8 @@ message by message, and comes out as the same record.
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, repeat
@@ -19,13 +17,11 @@ from typing import Annotated
 
 import msgspec
 
-from catchment import metrics
 from catchment.errors import Malformed
 from catchment.load.guard import is_utf8
-from catchment.load.letters import dead_message
-from catchment.log import get_log
 from catchment.pack import plain_lines
 from catchment.queues import Message
+from catchment.queues.foreign import dead_message, identified, second_of, stamp_of
 from catchment.record import (
     MAX_DEPTH,
     MAX_ID_CHARACTERS,
@@ -41,8 +37,6 @@ from catchment.record import (
     now,
     timestamp,
 )
-
-_log = get_log("load")
 
 AT_ONCE = 1_000
 LINES_TOGETHER, BYTES_TOGETHER = 200, 64 * 1024
@@ -153,7 +147,7 @@ def _lines(
             groups[table, True, source != "", None].append(body[1:])
         else:
             named = b'"id":%b,%b' % (_encode(f"{message.identity}/0"), body[1:])
-            own_time = None if enqueued_at else _second(message.sent_at)
+            own_time = None if enqueued_at else second_of(message.sent_at)
             groups[table, False, source != "", own_time].append(named)
     yield from _together(received_at, enqueued_at is not None, groups, careful)
 
@@ -181,11 +175,6 @@ def _together(
             some = rests[start : start + at_once]
             text = b"%b%b\n" % (front, (b"\n" + front).join(some))
             yield Line(table, text, received_at, not_before, len(some))
-
-
-def _second(moment: datetime | None) -> datetime | None:
-    """Down to it: so messages that were sent together share their time."""
-    return moment and moment.replace(microsecond=0)
 
 
 @lru_cache(maxsize=10_000)
@@ -216,36 +205,5 @@ class _Careful:
         record = decode(text)
         if record.table.startswith(f"{OWN_SCHEMA}."):
             raise Malformed("bad-table", f"{record.table} is Catchment's own")
-        if record.id is None and message.identity is None:
-            _count_one_without_id(record.table)
-        elif record.id is None and message.enqueued_at is None:
-            # Its copies have one identity and several received_at: an id like any other, and the time of the message,
-            # which all of them share, is its own.
-            record = msgspec.structs.replace(record, id=f"{message.identity}/{ordinal}")
-            stamp = replace(stamp, own_time=_second(message.sent_at))
+        record, stamp = identified(record, message, stamp, ordinal, "load")
         return stamp.line(record, ordinal)
-
-
-_warned = threading.Event()
-
-
-def _count_one_without_id(table: str) -> None:
-    """Such a record is given an id here, and another one when its message is delivered again."""
-    metrics.records_without_id.add(table=table)
-    if not _warned.is_set():
-        _warned.set()
-        _log.warning(
-            "records come without an id, in messages without a message_id: one delivered again is a second row",
-            table=table,
-            hint="have whoever publishes give each record an id, or each message a message_id",
-        )
-
-
-def stamp_of(message: Message, source: str, window: timedelta) -> Stamp:
-    """What the records of a message are given, where they lack it."""
-    return Stamp(
-        received_at=message.enqueued_at or now(),
-        source=source,
-        identity=message.identity,
-        window=window,
-    )

@@ -17,8 +17,7 @@ from catchment.archives import Archive
 from catchment.errors import Malformed
 from catchment.load.files import new_incoming
 from catchment.load.guard import Sight
-from catchment.load.letters import dead_message
-from catchment.load.plain import stamp_of, stamped
+from catchment.load.plain import stamped
 from catchment.pack import (
     FORMAT_VERSION,
     MAX_PLAIN_BYTES,
@@ -37,6 +36,7 @@ from catchment.pack import (
     read,
 )
 from catchment.queues import Delivery, Message
+from catchment.queues.foreign import dead_message, stamp_of
 from catchment.record import DEFAULT_WINDOW, Line, check_table
 
 _body = attrgetter("body")

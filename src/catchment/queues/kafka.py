@@ -82,7 +82,7 @@ class KafkaQueue:
             if self._onlooker is None:
                 self._onlooker = made(Client, consumer_options(self._config), self._config)
             try:
-                return QueueStats(messages=sum(_lags(self._onlooker, self._config.topic)))
+                return QueueStats(messages=sum(lags(self._onlooker, self._config.topic)))
             except KafkaException as error:
                 raise explained(error.args[0], "look at", self._config) from error
 
@@ -112,16 +112,16 @@ class KafkaQueue:
         return diagnose(config)
 
 
-def _lags(client: Any, topic: str) -> list[int]:
+def lags(client: Any, topic: str) -> list[int]:
     """By partition: messages not yet acknowledged, and not expired."""
     found = client.list_topics(topic, timeout=ANSWER_S).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
     partitions = [TopicPartition(topic, partition) for partition in found.partitions]
-    lags = []
+    found_lags = []
     for committed in client.committed(partitions, timeout=ANSWER_S):
         low, high = client.get_watermark_offsets(committed, timeout=ANSWER_S, cached=False)
         next_offset = max(committed.offset, low)
         acked = sum(max(0, end - max(start, low)) for start, end in spans_of(committed.offset, committed.metadata))
-        lags.append(max(0, high - next_offset - acked))
-    return lags
+        found_lags.append(max(0, high - next_offset - acked))
+    return found_lags

@@ -33,25 +33,31 @@ FIXED = frozenset(
 """What the guarantees rest on."""
 
 
-def _check_brokers(brokers: str) -> None:
+def check_brokers(brokers: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what are no addresses."""
     if not all(
         re.fullmatch(r"\s*(\[[0-9A-Fa-f:]+\]|[^\s:/@,]+)(:[0-9]{1,5})?\s*", each) for each in brokers.split(",")
     ):
         raise ValueError("must be addresses with commas between", 'such as "kafka-1:9092,kafka-2:9092"')
 
 
-def _check_topic(topic: str) -> None:
+def check_topic(topic: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what is no topic's name."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic) or topic in {".", ".."}:
         raise ValueError("must be a topic's name: at most 249 of the characters A-Z a-z 0-9 . _ -")
 
 
 def _check_option(name: str) -> None:
     if name in OWNED:
-        raise ValueError("must be set otherwise", f"{OWNED[name]} = … under [queue]")
+        raise ValueError("must be set otherwise", f"{OWNED[name]} = …, beside options")
     if name in FIXED:
         raise ValueError("must be left to Catchment, whose guarantees rest on it")
     if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)*", name):
         raise ValueError("must be the name of an option of librdkafka", 'in quotes, such as "security.protocol"')
+
+
+OptionName = Annotated[str, Meta(extra={"check": _check_option})]
+"""An option of librdkafka that may be set."""
 
 
 class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,9 +65,9 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     brokers: Annotated[
         str,
-        Meta(description="Addresses to begin with, with commas between.", extra={"check": _check_brokers}),
+        Meta(description="Addresses to begin with, with commas between.", extra={"check": check_brokers}),
     ]
-    topic: Annotated[str, Meta(description="The topic; it must exist.", extra={"check": _check_topic})]
+    topic: Annotated[str, Meta(description="The topic; it must exist.", extra={"check": check_topic})]
     group: Annotated[
         str,
         Meta(min_length=1, max_length=249, description="The consumer group that the loaders of this project form."),
@@ -69,7 +75,7 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     username: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
     password: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
     options: Annotated[
-        dict[Annotated[str, Meta(extra={"check": _check_option})], str],
+        dict[OptionName, str],
         Meta(
             description='Any other option of librdkafka, all in quotes, such as `"security.protocol" = "SASL_SSL"`,'
             ' `"sasl.mechanisms" = "SCRAM-SHA-512"` or `"ssl.ca.location" = "/etc/kafka/ca.pem"`.'
@@ -79,3 +85,8 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         float,
         Meta(ge=1, le=3600, description="So long a publisher waits for the brokers before it is told, in seconds."),
     ] = 10.0
+
+    @property
+    def section(self) -> str:
+        """Where in the project file these settings stand, for errors' hints."""
+        return "[queue]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -47,8 +47,16 @@ PREFETCHED_KBYTES = 32_000
 class Consumer:
     """One member of the group. Thread-safe, as far as one loader's threads go."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        message: Callable[[str, Any, bytes], Message] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`message` makes one of a topic, the client's message and its body; `options` go before ours."""
         self._config = config
+        self._message = message or message_of
         self._lock = threading.RLock()
         self._claims: dict[int, Claim] = {}
         self._spare: deque[Any] = deque()
@@ -60,7 +68,7 @@ class Consumer:
         self._failure: CatchmentError | None = None
         """What came in the place of a message: raised once there is nothing to deliver, lest that be lost."""
         self._mean_bytes = float(_FIRST_GUESS_BYTES)
-        self._client = made(Client, consumer_options(config) | {"error_cb": self._heard}, config)
+        self._client = made(Client, consumer_options(config) | {**(options or {}), "error_cb": self._heard}, config)
         self._client.subscribe(
             [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -98,16 +106,7 @@ class Consumer:
             claim = claims[partition]
             if claim.beyond and claim.is_done(offset):
                 continue
-            kind, milliseconds = message.timestamp()
-            moment = _moment(milliseconds)
-            messages.append(
-                Message(
-                    body,
-                    f"{topic}/{partition}/{offset}",
-                    moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
-                    moment if kind == TIMESTAMP_CREATE_TIME else None,
-                )
-            )
+            messages.append(self._message(topic, message, body))
             size += len(body)
             span = spans.get(claim)
             if span is None:
@@ -289,6 +288,18 @@ def consumer_options(config: KafkaConfig) -> dict[str, Any]:
     if config.options.get("group.protocol") != "consumer":  # where the brokers share out the partitions
         options["partition.assignment.strategy"] = "cooperative-sticky"
     return options
+
+
+def message_of(topic: str, message: Any, body: bytes) -> Message:
+    """A message as Kafka tells of it."""
+    kind, milliseconds = message.timestamp()
+    moment = _moment(milliseconds)
+    return Message(
+        body,
+        f"{topic}/{message.partition()}/{message.offset()}",
+        moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
+        moment if kind == TIMESTAMP_CREATE_TIME else None,
+    )
 
 
 @lru_cache(maxsize=1_000)

@@ -56,7 +56,7 @@ def explained(error: KafkaError, doing: str, config: KafkaConfig, cause: KafkaEr
     if code in _NOT_ALLOWED:
         return StorageError(words, "a user who may read and write the topic and read the group: docs/how-to/kafka.md")
     if code in _NO_TOPIC:
-        return StorageError(words, f"make the topic {config.topic}, or name another as [queue] topic")
+        return StorageError(words, f"make the topic {config.topic}, or name another as topic in {config.section}")
     if code in _TOO_LARGE:
         return StorageError(
             words, f"max.message.bytes of {config.topic} must be at least 1048588, which is the default"
@@ -79,7 +79,7 @@ def made(kind: Any, options: dict[str, Any], config: KafkaConfig) -> Any:
         return kind(options)
     except KafkaException as error:
         raise UsageError(
-            f"Kafka's client does not take the settings of [queue]: {_said(error.args[0])}",
+            f"Kafka's client does not take the settings of {config.section}: {_said(error.args[0])}",
             "the options that librdkafka lists in its CONFIGURATION.md",
         ) from None
 

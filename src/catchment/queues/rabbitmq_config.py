@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Meta, Struct
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what is no broker's address."""
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -22,7 +23,8 @@ def _check_url(url: str) -> None:
         raise ValueError("has more than one / behind the host", "a / within the name of a vhost is written %2F")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what we may not call an exchange or a queue."""
     if len(name.encode()) > 200 or name.startswith("amq.") or not name.isprintable():
         raise ValueError("must be a name of at most 200 bytes that does not begin with amq.", 'such as "catchment"')
 
@@ -34,7 +36,7 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             description="The broker: `amqps://user:password@host:5671/vhost`, or `amqp://`; keep it in a variable.",
-            extra={"check": _check_url},
+            extra={"check": check_url},
         ),
     ]
     exchange: Annotated[
@@ -42,7 +44,7 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             min_length=1,
             description="The exchange that everyone publishes to, under any routing key; made where there is none.",
-            extra={"check": _check_name},
+            extra={"check": check_name},
         ),
     ] = "catchment"
     queue: Annotated[
@@ -50,7 +52,7 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             min_length=1,
             description="The quorum queue bound to it, from which the loader takes; made where there is none.",
-            extra={"check": _check_name},
+            extra={"check": check_name},
         ),
     ] = "catchment.load"
     ca_file: (
@@ -94,6 +96,21 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         parts = urlsplit(self.url)
         vhost = unquote(parts.path[1:]) or "/"
         return f"RabbitMQ at {parts.hostname}:{parts.port or (5671 if self.is_tls else 5672)}, vhost {vhost}"
+
+    @property
+    def section(self) -> str:
+        """Where in the project file these settings stand, for errors' hints."""
+        return "[queue]"
+
+    @property
+    def makes_exchange(self) -> bool:
+        """Whether the exchange is ours to declare."""
+        return True
+
+    @property
+    def permissions(self) -> str:
+        """What a user needs: patterns of what it may configure, write and read."""
+        return "'.*' '.*' '.*'"
 
     @property
     def is_tls(self) -> bool:

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -49,11 +49,23 @@ class _Receipt:
 class Consumer:
     """The one consumer of this process; all but `receive`, `keep`, `ack` and `close` is the link's."""
 
-    def __init__(self, config: RabbitMQConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        config: RabbitMQConfig,
+        folder: Path,
+        *,
+        declared: Callable[[Any], Steps] | None = None,
+        message: Callable[[Any, Any, bytes], Message] | None = None,
+        name: str = "consumer",
+    ) -> None:
+        """`declared` makes what is consumed from, on a channel; `message` a message of method, properties and body:
+        else both are those of Catchment's own queue."""
         self._config = config
+        self._declared = declared or self._own
+        self._message = message or _message
         self._changed = threading.Condition()
-        self._buffer: deque[tuple[int, Any, bytes]] = deque()
-        """Tag, properties and body. The link's thread appends, and needs no lock for that."""
+        self._buffer: deque[tuple[Any, Any, bytes]] = deque()
+        """Method, properties and body. The link's thread appends, and needs no lock for that."""
         self._came_bytes = 0
         self._acked_bytes = 0
         """Both of this connection. The link's thread counts what came, the loader's what is acknowledged."""
@@ -70,7 +82,7 @@ class Consumer:
         self._closed = False
         self._unanswered: set[threading.Event] = set()
         """Acknowledgements that the broker has not answered behind."""
-        self._link = Link(config, folder, self, "consumer")
+        self._link = Link(config, folder, self, name)
         self._link.start()
         self._link.wait(CONNECT_TIMEOUT_S)
 
@@ -98,13 +110,13 @@ class Consumer:
         size = 0
         tags: list[int] = []
         while self._buffer:
-            tag, properties, body = self._buffer[0]
+            method, properties, body = self._buffer[0]
             if messages and size + len(body) > max_bytes:
                 break
             self._buffer.popleft()
-            messages.append(Message(body, _text(properties.message_id), _moment(properties.timestamp)))
+            messages.append(self._message(method, properties, body))
             size += len(body)
-            tags.append(tag)
+            tags.append(method.delivery_tag)
         times = [message.enqueued_at for message in messages if message.enqueued_at is not None]
         receipt = _Receipt(tags, size, min(times, default=None))
         self._open[tags[0]] = receipt
@@ -129,7 +141,9 @@ class Consumer:
             for receipt in acked:
                 self._open_messages -= len(receipt.tags)
                 self._acked_bytes += receipt.bytes
-            first_held = min([*self._open, *(tag for tag, *_ in islice(self._buffer, 1))], default=math.inf)
+            first_held = min(
+                [*self._open, *(method.delivery_tag for method, *_ in islice(self._buffer, 1))], default=math.inf
+            )
             connection = self._connection
         # One acknowledgement for all that nothing held lies before: for a round, that is all of it.
         at_once = max((receipt.tags[-1] for receipt in acked if receipt.tags[-1] < first_held), default=0)
@@ -152,7 +166,7 @@ class Consumer:
         """What this consumer has been given and not acknowledged."""
         with self._changed:
             times = [receipt.oldest for receipt in self._open.values() if receipt.oldest is not None]
-            first = [_moment(properties.timestamp) for _, properties, _ in islice(self._buffer, 1)]
+            first = [moment_of(properties.timestamp) for _, properties, _ in islice(self._buffer, 1)]
             times += [moment for moment in first if moment is not None]
             messages = self._open_messages + len(self._buffer)
             oldest = min(times, default=None)
@@ -162,13 +176,16 @@ class Consumer:
 
     def prepare(self, channel: Any) -> Steps:
         """See `User`."""
-        yield from declare(channel, self._config)
-        yield from answer_questions(channel, self._config, self.held)
+        yield from self._declared(channel)
         with self._changed:
             self._connection += 1
         self._channel = channel
         channel.add_on_cancel_callback(lambda _: self._link.give_up(self._cancelled()))
         yield from self._subscribe()
+
+    def _own(self, channel: Any) -> Steps:
+        yield from declare(channel, self._config)
+        yield from answer_questions(channel, self._config, self.held)
 
     def _cancelled(self) -> CatchmentError:
         return Retry(f"{self._config.place}: somebody removed the queue {self._config.queue}", "it is made anew")
@@ -197,7 +214,7 @@ class Consumer:
             self._changed.notify_all()
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._buffer.append((method.delivery_tag, properties, body))
+        self._buffer.append((method, properties, body))
         self._came_bytes += len(body)
         if not self._is_telling:
             self._is_telling = True
@@ -280,7 +297,11 @@ class Consumer:
         self._resume()
 
 
-def _text(message_id: str | bytes | None) -> str | None:
+def _message(method: Any, properties: Any, body: bytes) -> Message:
+    return Message(body, text_of(properties.message_id), moment_of(properties.timestamp))
+
+
+def text_of(message_id: str | bytes | None) -> str | None:
     """The publisher's own id; whatever the bytes are, the same for the same ones."""
     if isinstance(message_id, bytes):
         return message_id.decode(errors="backslashreplace")
@@ -288,7 +309,8 @@ def _text(message_id: str | bytes | None) -> str | None:
 
 
 @lru_cache(maxsize=1_000)
-def _moment(timestamp: int | None) -> datetime | None:
+def moment_of(timestamp: int | None) -> datetime | None:
+    """A message's `timestamp`; None where it has none, or one that no calendar has."""
     if not timestamp:
         return None
     seconds = timestamp / 1_000 if timestamp >= _MILLISECONDS_FROM else timestamp

@@ -20,14 +20,14 @@ def explained(error: BaseException, config: RabbitMQConfig) -> CatchmentError:
         if isinstance(each, ssl.SSLCertVerificationError):
             return StorageError(
                 f"{config.place}: its certificate is not trusted: {each.verify_message}",
-                "ca_file = the certificates of whoever signed it, in [queue]",
+                f"ca_file = the certificates of whoever signed it, in {config.section}",
             )
         if isinstance(each, exceptions.ProbableAuthenticationError | exceptions.AuthenticationError):
-            return StorageError(f"{config.place}: it refuses the user or the password", "see url in [queue]")
+            return StorageError(f"{config.place}: it refuses the user or the password", f"see url in {config.section}")
         if isinstance(each, exceptions.ProbableAccessDeniedError):
             return StorageError(
                 f"{config.place}: there is no such vhost, or the user may not enter it",
-                "rabbitmqctl list_vhosts; rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'",
+                f"rabbitmqctl list_vhosts; rabbitmqctl set_permissions -p VHOST USER {config.permissions}",
             )
         if isinstance(each, exceptions.ConnectionClosedByBroker | exceptions.ChannelClosedByBroker):
             return _refusal(each, config)
@@ -47,12 +47,14 @@ def _refusal(error: exceptions.ChannelClosed | exceptions.ConnectionClosed, conf
         case 406 if "inequivalent" in error.reply_text:
             hint = (
                 "somebody declared that name otherwise: remove it once it is empty, or take other names for exchange"
-                " and queue in [queue]"
+                f" and queue in {config.section}"
             )
         case 406:  # such as a delivery that was held for longer than consumer_timeout
             kind, hint = Retry, "rabbitmqctl list_queues name type arguments"
         case 403:
-            hint = "rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
+            hint = f"rabbitmqctl set_permissions -p VHOST USER {config.permissions}"
+        case 404 if not config.makes_exchange and "exchange" in error.reply_text:
+            hint = f"have its owner make it, or name another as exchange in {config.section}"
         case 530:
             hint = "rabbitmqctl list_vhosts; rabbitmqctl list_user_permissions USER"
         case _:

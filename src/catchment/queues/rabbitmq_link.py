@@ -256,7 +256,8 @@ def parameters_of(config: RabbitMQConfig, folder: Path, name: str) -> pika.URLPa
         try:
             context = ssl.create_default_context(cafile=file)
         except OSError as error:
-            raise StorageError(f"{file} holds no certificates: {error.strerror}", "see ca_file in [queue]") from error
+            said = f"{file} holds no certificates: {error.strerror}"
+            raise StorageError(said, f"see ca_file in {config.section}") from error
         parameters.ssl_options = pika.SSLOptions(context, parameters.host)
     elif config.is_tls:
         parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(), parameters.host)
@@ -274,18 +275,24 @@ def declare(channel: Any, config: RabbitMQConfig) -> Steps:
     def exchange(callback: Any) -> object:
         return channel.exchange_declare(config.exchange, "fanout", durable=True, callback=callback)
 
+    def bind(callback: Any) -> object:
+        return channel.queue_bind(config.queue, config.exchange, "", callback=callback)
+
+    yield exchange
+    yield from declare_queue(channel, config)
+    yield bind
+
+
+def declare_queue(channel: Any, config: RabbitMQConfig) -> Steps:
+    """The queue alone, where it is not there yet."""
+
     def queue(callback: Any) -> object:
         arguments = queue_arguments(channel.connection.server_properties)
         if (config.url, config.queue) in _limited:
             del arguments["x-delivery-limit"]
         return channel.queue_declare(config.queue, durable=True, arguments=arguments, callback=callback)
 
-    def bind(callback: Any) -> object:
-        return channel.queue_bind(config.queue, config.exchange, "", callback=callback)
-
-    yield exchange
     yield queue
-    yield bind
 
 
 def queue_arguments(server: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -75,9 +75,20 @@ class SqsQueue:
 
     Config = SqsConfig
 
-    def __init__(self, config: SqsConfig, folder: Path) -> None:
-        """`folder` is not used."""
+    def __init__(
+        self,
+        config: SqsConfig,
+        folder: Path,
+        *,
+        message: Callable[[dict[str, Any]], Message] | None = None,
+        attributes: Sequence[str] = (ATTRIBUTE,),
+        system_attributes: Sequence[str] = ("SentTimestamp",),
+    ) -> None:
+        """`folder` is not used. `message` makes one of what SQS gives, which is asked for with these
+        attributes."""
         self._config = config
+        self._message = message or _message
+        self._attributes, self._system_attributes = list(attributes), list(system_attributes)
         self._lock = threading.Lock()
         self._closed = False
         self._made: Requests | None = None
@@ -183,15 +194,15 @@ class SqsQueue:
                 MaxNumberOfMessages=MAX_ENTRIES,
                 WaitTimeSeconds=poll_s,
                 VisibilityTimeout=self._config.visibility_s,
-                MessageAttributeNames=[ATTRIBUTE],
-                MessageSystemAttributeNames=["SentTimestamp"],
+                MessageAttributeNames=self._attributes,
+                MessageSystemAttributeNames=self._system_attributes,
             )
         except CatchmentError as error:
             # Of too much in flight nothing is wrong: it has to be archived first.
             return [] if any(code in error.message for code in OVER_LIMIT) else error
         # From the answer on: what an archive holds may be deleted by a receipt that has run out, and nothing is lost.
         until_s = time.monotonic() + self._config.visibility_s
-        return [(Lease(each["ReceiptHandle"], until_s), _message(each)) for each in answer.get("Messages", [])]
+        return [(Lease(each["ReceiptHandle"], until_s), self._message(each)) for each in answer.get("Messages", [])]
 
     def _drop_expired(self) -> bool:
         """Forget what has waited here for too long: it comes again. Whether anything is left."""

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what is no service's address."""
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in parts.netloc:
         raise ValueError(
@@ -18,8 +19,9 @@ def _check_address(address: str) -> None:
         )
 
 
-def _check_queue_url(url: str) -> None:
-    _check_address(url)
+def check_queue_url(url: str) -> None:
+    """Raise `ValueError`, as a setting's check does, for what is no queue's address."""
+    check_address(url)
     if not re.fullmatch(r"/([^/]+/)*[A-Za-z0-9_-]{1,80}(\.fifo)?", urlsplit(url).path):
         raise ValueError("must end in a queue's name", "aws sqs get-queue-url --queue-name NAME prints it")
 
@@ -28,7 +30,7 @@ class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queue]` with `type = "sqs"`; FIFO where the queue's name ends in `.fifo`."""
 
     queue_url: Annotated[
-        str, Meta(description="The queue's address; it must exist.", extra={"check": _check_queue_url})
+        str, Meta(description="The queue's address; it must exist.", extra={"check": check_queue_url})
     ]
     region: (
         Annotated[
@@ -41,7 +43,7 @@ class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             str,
             Meta(
                 description="The address of another service than Amazon's, or of a VPC endpoint.",
-                extra={"check": _check_address},
+                extra={"check": check_address},
             ),
         ]
         | None
@@ -74,6 +76,11 @@ class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(ge=1, le=3600, description="So long a publisher tries before it is told, in seconds."),
     ] = 10.0
+
+    @property
+    def section(self) -> str:
+        """Where in the project file these settings stand, for errors' hints."""
+        return "[queue]"
 
     @property
     def is_fifo(self) -> bool:

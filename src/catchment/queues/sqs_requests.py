@@ -135,7 +135,7 @@ class Requests:
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return StorageError(words, "credentials as everywhere at AWS: docs/how-to/sqs.md")
         if isinstance(error, NoRegionError | ValueError):
-            return StorageError(words, 'region = "…" under [queue], or AWS_REGION in the environment')
+            return StorageError(words, f'region = "…" under {self._config.section}, or AWS_REGION in the environment')
         return Retry(words, "see that the endpoint can be reached and the region is right: catchment doctor")
 
     def refusal(self, doing: str, code: str, words: str) -> CatchmentError:
@@ -144,7 +144,7 @@ class Requests:
         if code in _NOT_ALLOWED:
             return StorageError(said, "credentials that may use the queue: docs/how-to/sqs.md")
         if code in _NO_QUEUE:
-            return StorageError(said, "make the queue, or name another as [queue] queue_url")
+            return StorageError(said, f"make the queue, or name another as queue_url in {self._config.section}")
         if code in _TOO_LARGE:
             return StorageError(said, "the queue's MaximumMessageSize must be 1048576: docs/how-to/sqs.md")
         return Retry(said, "the same may work in a while: catchment doctor")
