@@ -224,7 +224,7 @@ def leaves_of(value: Any) -> list[Any]:
 
 @given(rows, st.permutations(["a", "b", "c", "a.b", "b.c"]))
 def test_renaming_and_flattening_lose_no_value(row: dict[str, Any], names: list[str]) -> None:
-    written = {"rename": dict(zip(["a", "b.c", "c"], names, strict=False)), "flatten": True}
+    written: dict[str, Any] = {"rename": dict(zip(["a", "b.c", "c"], names, strict=False)), "flatten": True}
     (record,) = records(transformed(heard(row), **written))
 
     def counted(*each: Any) -> Counter[str]:

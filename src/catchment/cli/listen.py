@@ -112,9 +112,9 @@ def listen_group() -> None:
     help="So long messages are waited for.",
 )
 def preview(project: Project, name: str, limit: int, wait_s: float) -> None:
-    """Show what would be filed of what NAME hears, one JSON line a record.
+    """Show what would be filed, one JSON line a record.
 
-    Nothing is consumed, filed or forwarded. Of an exchange that is what comes from now on; of a topic the latest
+    Nothing of what NAME hears is consumed, filed or forwarded. Of an exchange that is what comes from now on; of a topic the latest
     messages; of an SQS queue some that wait, which SQS then counts as received once more. A message that would be a
     dead letter is shown as one.
     """

@@ -1,0 +1,82 @@
+"""Exactly once from brokers of others into DuckDB, through kill -9 of the listener at random moments, and of the
+broker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catchment import presence
+from tests.cli.live import Live, until
+from tests.listen.tapping import Exchange, SqsQueue, Tapped, Topic, await_listening, in_background, project_file
+
+PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
+KILLS = {"rabbitmq": 4, "kafka": 4, "sqs": 2}
+
+
+@pytest.fixture(params=["rabbitmq", "kafka", "sqs"])
+def tapped(request: pytest.FixtureRequest) -> Iterator[Tapped]:
+    made: Tapped
+    if request.param == "rabbitmq":
+        made = Exchange(request.getfixturevalue("rabbit_server"))
+    elif request.param == "kafka":
+        broker = request.getfixturevalue("kafka_broker")
+        made = Topic(broker.config(), broker)
+    else:
+        made = SqsQueue(request.getfixturevalue("sqs_server"))
+    yield made
+    made.drop()
+
+
+def kill_listener(live: Live) -> bool:
+    state = presence.service(live.runtime, "listen")
+    if state is None or not state.alive or state.pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state.pid, signal.SIGKILL)
+        return True
+    return False
+
+
+def test_nothing_is_lost_and_nothing_doubled(tapped: Tapped, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    kind = request.node.callspec.params["tapped"]
+    rng = random.Random()
+    # What the broker calls a message is enough, but where its producer, of before idempotence, sends one twice.
+    identity = 'id = "data.n"\n' if kind == "kafka" else ""
+    live = Live(tmp_path / "acme", project_file(tapped, identity, table="all"))
+    try:
+        live.up()
+        await_listening(live)
+        numbers = list(range(PUBLISHED[kind]))
+        parts = KILLS[kind] + 1
+        killed = 0
+        for part in range(parts):
+            publishing = in_background(tapped, numbers[part::parts])
+            time.sleep(rng.uniform(0, 0.4))
+            if part == parts // 2:
+                tapped.kill()
+            if part:
+                killed += kill_listener(live)
+            publishing.join()
+        assert killed >= 1
+
+        def is_there() -> bool:
+            found = live.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
+            return found.code == 0 and f'"n":{len(numbers)}' in found.out.replace(" ", "")
+
+        until(is_there, "all to be loaded")
+        rows = live.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers, min(n) AS lowest FROM chat.all")
+        assert rows == [{"rows": len(numbers), "numbers": len(numbers), "lowest": 0}]
+        assert live.letters() == []
+        until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
+        assert live.rows("SELECT count(*) AS rows FROM chat.all") == [{"rows": len(numbers)}]
+        assert live.down() == 0
+    finally:
+        live.close()
