@@ -114,9 +114,9 @@ def listen_group() -> None:
 def preview(project: Project, name: str, limit: int, wait_s: float) -> None:
     """Show what would be filed, one JSON line a record.
 
-    Nothing of what NAME hears is consumed, filed or forwarded. Of an exchange that is what comes from now on; of a topic the latest
-    messages; of an SQS queue some that wait, which SQS then counts as received once more. A message that would be a
-    dead letter is shown as one.
+    Nothing of what NAME hears is consumed, filed or forwarded. Of an exchange that is what comes from now on; of a
+    topic the latest messages; of an SQS queue some that wait, which SQS then counts as received once more. A message
+    that would be a dead letter is shown as one.
     """
     part = part_of(project, name)
     out = stdout()

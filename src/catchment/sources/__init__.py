@@ -3,7 +3,7 @@ somebody else publishes, in whatever form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from catchment.queues import Delivery, Message, QueueStats
@@ -40,7 +40,7 @@ class Tap(Protocol):
     def stats(self) -> QueueStats:
         """What waits to be heard. Any process may ask. Raises as `receive`."""
 
-    def peek(self, limit: int, wait_s: float) -> Iterator[Heard]:
+    def peek(self, limit: int, wait_s: float) -> Generator[Heard]:
         """Some messages, at most `limit`, within `wait_s` seconds, that stay where they are: on a tap that receives
         nothing. Raises as `receive`."""
 

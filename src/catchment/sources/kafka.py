@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class KafkaTap:
         with _onlooker(self._topic) as client:
             return QueueStats(messages=sum(lags(client, self._topic.topic)))
 
-    def peek(self, limit: int, wait_s: float) -> Iterator[Heard]:
+    def peek(self, limit: int, wait_s: float) -> Generator[Heard]:
         """The latest messages of all partitions, oldest offsets first within each; no group is joined."""
         topic = self._topic.topic
         with _onlooker(self._topic) as client:

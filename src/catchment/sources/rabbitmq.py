@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -73,7 +73,7 @@ class RabbitMQTap:
             found = channel.queue_declare(self._queue.queue, passive=True).method
             return QueueStats(messages=found.message_count)
 
-    def peek(self, limit: int, wait_s: float) -> Iterator[Heard]:
+    def peek(self, limit: int, wait_s: float) -> Generator[Heard]:
         """What comes from now on, by a queue of its own that is gone afterwards: nothing else would leave what waits
         as it is."""
         queue = f"{self._queue.queue}.preview"

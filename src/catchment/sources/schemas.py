@@ -24,6 +24,7 @@ _PREFIX_BYTES = 5
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _UNKNOWN_FOR_S = 30.0
 """So long a number that the registry did not know is not asked for again: garbage must not flood it."""
+_MAX_UNKNOWN = 10_000
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
 
 Reader = Callable[[bytes], Any]
@@ -83,7 +84,8 @@ class SchemaRegistry:
             handlers.append(urllib.request.HTTPSHandler(context=context))
         self._opener = urllib.request.build_opener(*handlers)
         self._readers: dict[int, Reader] = {}
-        self._unknown: dict[int, float] = {}
+        self._unknown: dict[int, tuple[float, Malformed]] = {}
+        """Until when (monotonic) these numbers are not asked for again, and why."""
 
     def decode(self, body: bytes) -> Any:
         """The value within a framed body, of types that JSON has. Raises `Malformed` for one that no schema fits,
@@ -93,18 +95,25 @@ class SchemaRegistry:
         number = int.from_bytes(body[1:_PREFIX_BYTES])
         reader = self._readers.get(number)
         if reader is None:
-            reader = self._readers[number] = self._reader(number)
+            reader = self._readers[number] = self._asked(number)
         return reader(body[_PREFIX_BYTES:])
 
+    def _asked(self, number: int) -> Reader:
+        until_s, before = self._unknown.get(number, (0.0, None))
+        if before is not None and until_s > time.monotonic():
+            raise before
+        try:
+            return self._reader(number)
+        except Malformed as error:
+            if len(self._unknown) >= _MAX_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[number] = time.monotonic() + _UNKNOWN_FOR_S, error
+            raise
+
     def _reader(self, number: int) -> Reader:
-        if self._unknown.get(number, 0) > time.monotonic():
-            raise self._no_schema(number)
         schema = self._get(f"/schemas/ids/{number}")
         if schema is None:
-            if len(self._unknown) > 10_000:
-                self._unknown.clear()
-            self._unknown[number] = time.monotonic() + _UNKNOWN_FOR_S
-            raise self._no_schema(number)
+            raise Malformed("unknown-schema", f"the registry at {self._url} has no schema {number}")
         if schema.kind == "JSON":
             return decoded
         if schema.kind != "AVRO":
@@ -126,9 +135,6 @@ class SchemaRegistry:
                 )
             texts += [each for each in self._with_references(found, seen | {reference}) if each not in texts]
         return [*texts, schema.text]
-
-    def _no_schema(self, number: int) -> Malformed:
-        return Malformed("unknown-schema", f"the registry at {self._url} has no schema {number}")
 
     def _get(self, path: str) -> Schema | None:
         """A schema; None where the registry has none. Raises `Retry`, `StorageError`."""

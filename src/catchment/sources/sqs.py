@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class SqsTap:
         self.receive, self.keep, self.ack = self._queue.receive, self._queue.keep, self._queue.ack
         self.stats, self.close = self._queue.stats, self._queue.close
 
-    def peek(self, limit: int, wait_s: float) -> Iterator[Heard]:
+    def peek(self, limit: int, wait_s: float) -> Generator[Heard]:
         """Messages that wait, and stay visible to everybody. SQS counts them as received once more."""
         seen: set[str] = set()
         give_up_s = time.monotonic() + wait_s
