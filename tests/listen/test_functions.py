@@ -42,6 +42,10 @@ def raises(data, message):
     return data["none"]["of"]
 
 
+def leaves(data, message):
+    raise SystemExit(3)
+
+
 def number(data, message):
     return 3
 
@@ -132,6 +136,7 @@ def test_an_exception_is_a_dead_letter_with_its_traceback(root: Path) -> None:
     [
         ("number", "function-failed", "number returned int: it may return a dict, several, or None"),
         ("numbers", "function-failed", "numbers returned int among its rows"),
+        ("leaves", "function-failed", "SystemExit: 3"),
         ("no_json", "function-failed", "a row holds what is no JSON"),
         ("half", "lone-surrogate", ""),
         ("lazy", "function-failed", "KeyError: 'late'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from tests.servers.sqs import Server, answering, taken
 
 from catchment.config import find_mistakes
 from catchment.errors import CatchmentError, Retry, StorageError
+from catchment.pack import Header, assemble
 from catchment.queues.sqs import SqsQueue
 from catchment.queues.sqs_config import SqsConfig
 from catchment.testing.queues import Factory, QueueConformance, messages_of, take
+
+EARLY = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ def test_batches_have_ten_messages_and_a_mebibyte_at_most(open_queue: Open) -> N
             len(each["MessageBody"])
             + sum(
                 len(name) + len(value["DataType"]) + len(base64.b64decode(value["BinaryValue"]))
-                for name, value in each["MessageAttributes"].items()
+                for name, value in each.get("MessageAttributes", {}).items()
             )
             for each in request["Entries"]
         ]
@@ -91,7 +95,7 @@ def test_of_a_batch_that_failed_in_part_the_rest_is_sent_again(open_queue: Open)
     sent: list[list[str]] = []
 
     def answer(operation: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        sent.append([each["MessageAttributes"]["catchment"]["BinaryValue"] for each in request["Entries"]])
+        sent.append([each["MessageBody"] for each in request["Entries"]])
         return taken(request, ("1", "InternalError", False)) if len(sent) == 1 else taken(request)
 
     with answering(answer) as config:
@@ -262,3 +266,22 @@ def test_an_idle_loader_asks_about_once_a_second(open_queue: Open) -> None:
         queue = open_queue(config)
         assert [queue.receive(1_000, 0.5), queue.receive(1_000, 2.0)] == [None, None]
     assert asked == [1, 2]
+
+
+def test_text_lies_where_others_look_for_it_and_all_else_in_the_attribute(
+    server: Server, open_queue: Callable[[SqsConfig], SqsQueue]
+) -> None:
+    config = server.config()
+    odd = [b"a\r\nb", b"\x00", b"\xff", "\ufffe".encode(), assemble(HEADER, b"frame")]
+    bodies = [b'{"n": 1}', "größer ≠ 東京 🎉".encode(), *odd]
+    queue = open_queue(config)
+    queue.publish(bodies)
+    received = server.client().receive_message(
+        QueueUrl=config.queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=0
+    )["Messages"]
+    texts = {each["Body"] for each in received if "MessageAttributes" not in each}
+    assert texts == {'{"n": 1}', "größer ≠ 東京 🎉"}
+    assert sorted(message.body for message in messages_of(take(queue, len(bodies)))) == sorted(bodies)
+
+
+HEADER = Header(1, "a.b", 1, 5, EARLY, EARLY, EARLY)

@@ -94,7 +94,7 @@ def load_function(name: str, root: Path) -> Function:
             yield from _rows(called(data, heard), attribute)
         except Malformed:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit would end all other listeners, and again at each start
             raise Malformed("function-failed", _traceback(error)) from error
 
     return rows
@@ -118,7 +118,7 @@ def _rows(returned: Any, name: str) -> Iterator[Row]:
             yield each if isinstance(each, Row) else Row(each)
 
 
-def _traceback(error: Exception) -> str:
+def _traceback(error: BaseException) -> str:
     """What went wrong, and where in the project's own files: the last lines, where there are too many."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if frame.filename != __file__]

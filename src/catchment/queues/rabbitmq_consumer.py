@@ -86,6 +86,11 @@ class Consumer:
         self._link.start()
         self._link.wait(CONNECT_TIMEOUT_S)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is connected, and what it consumes from is declared."""
+        return self._link.is_up
+
     # ---- the loader's thread ----------------------------------------------------------
 
     def receive(self, max_bytes: int, wait_s: float) -> Delivery | None:

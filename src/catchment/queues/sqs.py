@@ -1,12 +1,12 @@
 """The queue on Amazon SQS.
 
-What Catchment publishes lies in a binary attribute of the message, since a body may hold only characters of XML:
-as text in a body it would be a third larger, and the limit is a MiB either way. A message without that attribute is
-somebody else's, and its body is what it says.
+Packs lie in a binary attribute of the message, since a body may hold only characters of XML: as text in a body they
+would be a third larger, and the limit is a MiB either way. What is text goes as the body, as everybody else sends it.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -21,6 +21,7 @@ from uuid import uuid4
 from catchment.errors import CatchmentError, StorageError
 from catchment.finding import Finding
 from catchment.log import get_log
+from catchment.pack import is_packed
 from catchment.queues import Delivery, Message, QueueStats
 from catchment.queues.sqs_config import SqsConfig
 from catchment.queues.sqs_requests import MAX_ENTRIES, MAX_MESSAGE_BYTES, OVER_LIMIT, STALE, Entry, Requests, by_size
@@ -30,6 +31,8 @@ __all__ = ["SqsQueue"]
 _log = get_log("queue")
 
 ATTRIBUTE = "catchment"
+_XML = re.compile("[\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+\\Z")
+"""What a body may hold; a carriage return is left to the attribute, since XML makes it a line feed."""
 _BODY = "records of Catchment, in the attribute"
 _OVERHEAD_BYTES = len(_BODY) + len(ATTRIBUTE) + len("Binary")
 _LONGEST_POLL_S = 20
@@ -119,8 +122,12 @@ class SqsQueue:
             requests.at_once(sending)
 
     def _entry(self, body: bytes) -> Entry:
-        attribute = {"DataType": "Binary", "BinaryValue": body}
-        entry: Entry = {"MessageBody": _BODY, "MessageAttributes": {ATTRIBUTE: attribute}}
+        entry: Entry
+        if (text := _as_text(body)) is not None:
+            entry = {"MessageBody": text}
+        else:
+            attribute = {"DataType": "Binary", "BinaryValue": body}
+            entry = {"MessageBody": _BODY, "MessageAttributes": {ATTRIBUTE: attribute}}
         if self._config.is_fifo:
             # Sent again within five minutes, because an answer was lost, it is known by its name and taken once.
             entry["MessageGroupId"] = entry["MessageDeduplicationId"] = uuid4().hex
@@ -288,6 +295,17 @@ class SqsQueue:
         from catchment.queues.sqs_diagnose import diagnose
 
         return diagnose(config)
+
+
+def _as_text(body: bytes) -> str | None:
+    """A body that any other program can read where it lies; None for packs, and for what is no text of XML."""
+    if is_packed(body):
+        return None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if _XML.match(text) else None
 
 
 def _message(received: dict[str, Any]) -> Message:

@@ -46,7 +46,10 @@ class RabbitMQTap:
             self._consumer = Consumer(
                 self._queue, self._folder, declared=self._declared, message=_heard, name=f"listen {self._name}"
             )
-        return self._consumer.receive(max_bytes, wait_s)
+        delivery = self._consumer.receive(max_bytes, wait_s)
+        if delivery is None and not self._consumer.is_up:
+            raise Retry(f"{self._queue.place}: it is being connected to", "look at the network, and at the broker")
+        return delivery
 
     def _declared(self, channel: Any) -> Steps:
         yield from declare_queue(channel, self._queue)
