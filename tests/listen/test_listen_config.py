@@ -156,3 +156,15 @@ def test_a_profile_lays_its_settings_over(write: Write) -> None:
     project = load_project(write(text), "production", environment={"RABBITMQ_URL": "amqp://u:password@h/v"})
     assert project.listen["orders"].config.topic == "all-orders"
     assert project.listen["orders"].settings.table == "shop.{topic}"
+
+
+def test_a_profile_with_a_broker_of_another_kind_starts_that_listener_anew(write: Write) -> None:
+    text = GOOD + (
+        '[profiles.production.listen.orders]\ntype = "sqs"\ntable = "shop.orders"\n'
+        'queue_url = "https://sqs.eu-central-1.amazonaws.com/1/orders"\n'
+    )
+    project = load_project(write(text), "production", environment={"RABBITMQ_URL": "amqp://u:password@h/v"})
+    assert {name: part.type for name, part in project.listen.items()} == {
+        "chats": "rabbitmq", "orders": "sqs", "mails": "sqs",
+    }  # fmt: skip
+    assert project.listen["orders"].settings.assign == {}

@@ -120,8 +120,8 @@ def with_profile(
 ) -> tuple[dict[str, Any], dict[KeyPath, KeyPath]]:
     """The settings with a profile's laid over them, and where in the file each of the profile's came from.
 
-    A section whose `type` the profile changes is the profile's alone, since the settings of another type
-    would make no sense in it. `default_types` has the type of a section that names none.
+    A section, or a listener, whose `type` the profile changes is the profile's alone, since the settings of another
+    type would make no sense in it. `default_types` has the type of a section that names none.
     """
     base = deepcopy({key: value for key, value in source.data.items() if key != "profiles"})
     if profile is None:
@@ -129,12 +129,19 @@ def with_profile(
     over = deepcopy(source.data["profiles"][profile])
     for section, settings in over.items():
         below = base.get(section)
-        if isinstance(settings, dict) and isinstance(below, dict) and "type" in settings:
-            default = default_types.get(section)
-            if settings["type"] != below.get("type", default):
-                base[section] = {}
+        if not isinstance(settings, dict) or not isinstance(below, dict):
+            continue
+        if _is_of_another_type(settings, below, default_types.get(section)):
+            base[section] = {}
+        for name, inner in settings.items():  # as of a listener
+            if isinstance(inner, dict) and _is_of_another_type(inner, below.get(name), None):
+                below[name] = {}
     origins: dict[KeyPath, KeyPath] = {}
     return _laid_over(base, over, (), ("profiles", profile), origins), origins
+
+
+def _is_of_another_type(over: Mapping[str, Any], below: Any, default: str | None) -> bool:
+    return isinstance(below, dict) and "type" in over and over["type"] != below.get("type", default)
 
 
 def _laid_over(
