@@ -12,6 +12,8 @@ from catchment.record import DEFAULT_WINDOW
 from tests.listen.hearing import heard, reason_of, records, settings
 
 CHATS = """
+import threading
+
 from catchment.listen import Row
 
 SHARED = {"user": {"id": 1}}
@@ -65,6 +67,24 @@ def half(data, message):
 def lazy(data, message):
     yield {"a": 1}
     raise KeyError("late")
+
+
+def wrong_table(data, message):
+    return Row({}, table=3)
+
+
+def wrong_id(data, message):
+    return Row({}, id=[1])
+
+
+def uncopied(data, message):
+    return {"a": threading.Lock()}
+
+
+def endless(data, message):
+    found = {}
+    found["a"] = found
+    return found
 
 
 def own(data, message):
@@ -137,6 +157,10 @@ def test_an_exception_is_a_dead_letter_with_its_traceback(root: Path) -> None:
         ("number", "function-failed", "number returned int: it may return a dict, several, or None"),
         ("numbers", "function-failed", "numbers returned int among its rows"),
         ("leaves", "function-failed", "SystemExit: 3"),
+        ("wrong_table", "function-failed", "table and id of a Row are texts, not int"),
+        ("wrong_id", "function-failed", "table and id of a Row are texts, not list"),
+        ("uncopied", "function-failed", "a row holds what is no JSON"),
+        ("endless", "too-deep", "levels of objects"),
         ("no_json", "function-failed", "a row holds what is no JSON"),
         ("half", "lone-surrogate", ""),
         ("lazy", "function-failed", "KeyError: 'late'"),
@@ -144,9 +168,10 @@ def test_an_exception_is_a_dead_letter_with_its_traceback(root: Path) -> None:
     ],
 )
 def test_what_is_no_row_is_a_dead_letter(root: Path, function: str, reason: str, words: str) -> None:
-    found = outcome(root, function, {})
-    assert reason_of(found) == reason
-    assert words in records(found)[0]["data"]["detail"]
+    for written in ({}, {"drop": ["none"]}, {"flatten": True, "id": "data.b"}):
+        found = outcome(root, function, {}, **written)
+        assert reason_of(found) == reason
+        assert words in records(found)[0]["data"]["detail"]
 
 
 def test_a_module_may_import_its_neighbour_and_shadows_nobody(root: Path) -> None:

@@ -126,6 +126,16 @@ def test_a_senders_clock_bounds_the_search_where_the_broker_names_the_message() 
         (b'{"a":1e999}', {"drop": ["b"]}, "number-out-of-range"),
         (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", {}, "too-deep"),
         (b'{"a":' + b"[" * 3000 + b"]" * 3000 + b"}", {"drop": ["b"]}, "too-deep"),
+        *(
+            (b'{"a":' + b"[" * depth + b"]" * depth + b"}", written, "too-deep")
+            for depth in (250, 450, 900)
+            for written in (
+                {"flatten": True, "id": "data.b"},
+                {"keep": ["a"]},
+                {"only": "data.a == data.a"},
+                {"set": {"b": "{data.a}"}},
+            )
+        ),
         (b'{"a":"' + b"x" * 1_100_000 + b'"}', {}, "oversized"),
         (b'{"a":1},"source":"mine"', {}, "not-json"),
     ],

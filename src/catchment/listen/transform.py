@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from catchment.errors import Malformed
+from catchment.errors import CatchmentError, Malformed
 from catchment.listen.cast import cast
 from catchment.listen.condition import condition
 from catchment.listen.config import ListenConfig, RegistryConfig
@@ -26,7 +26,7 @@ from catchment.listen.shape import shape
 from catchment.naming import identifier
 from catchment.pack import plain_lines
 from catchment.queues.foreign import identified, stamp_of
-from catchment.record import OWN_SCHEMA, Line, Record, Stamp, decode
+from catchment.record import MAX_DEPTH, OWN_SCHEMA, Line, Record, Stamp, decode
 from catchment.sources import Heard
 from catchment.sources.schemas import SchemaRegistry
 
@@ -82,8 +82,11 @@ class Transformation:
             if most_bytes is not None and outcome.lines and len(heard.body) > most_bytes:
                 raise Malformed("oversized", f"{len(heard.body):,} bytes; {most_bytes:,} can be sent on")
             return outcome
+        except RecursionError:
+            fault = Malformed("too-deep", f"more than {MAX_DEPTH} levels of objects and arrays")
         except Malformed as error:
-            return Outcome([letter_of(heard, error, stamp, self._name, self._table or "")], is_dead=True)
+            fault = error
+        return Outcome([letter_of(heard, fault, stamp, self._name, self._table or "")], is_dead=True)
 
     def filed(self, heard: Heard, stamp: Stamp | None = None) -> Outcome:
         """The lines of the message. Raises `Malformed` where it can't be filed, else as `outcome`."""
@@ -106,8 +109,23 @@ class Transformation:
         for value in values_of(heard.body, self._schemas):
             if self._only is not None and not self._only(value, heard):
                 continue
-            for row in self._function(value, heard) if self._function is not None else [Row(value)]:
-                yield self._shaped(row, heard, stamp, ids)
+            if self._function is None:
+                yield self._shaped(Row(value), heard, stamp, ids)
+                continue
+            for row in self._function(value, heard):
+                yield self._of_function(row, heard, stamp, ids)
+
+    def _of_function(self, row: Row, heard: Heard, stamp: Stamp, ids: dict[str, int]) -> tuple[Record, Stamp]:
+        """A row that may hold anything at all."""
+        for said in (row.table, row.id):
+            if said is not None and not isinstance(said, str):
+                raise Malformed("function-failed", f"table and id of a Row are texts, not {type(said).__name__}")
+        try:
+            return self._shaped(row, heard, stamp, ids)
+        except (CatchmentError, RecursionError):
+            raise
+        except Exception as error:  # such as of what cannot be copied
+            raise Malformed("function-failed", f"a row holds what is no JSON: {error}") from error
 
     def _shaped(self, row: Row, heard: Heard, stamp: Stamp, ids: dict[str, int]) -> tuple[Record, Stamp]:
         if not isinstance(row.data, Mapping):
@@ -203,7 +221,7 @@ def _json(value: Any) -> bytes:
         return _encode(value)
     except UnicodeEncodeError as error:
         raise Malformed("lone-surrogate", str(error)) from None
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Malformed("function-failed", f"a row holds what is no JSON: {error}") from None
 
 
