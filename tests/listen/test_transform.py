@@ -194,6 +194,12 @@ def test_the_light_transformation(written: dict[str, Any], found: dict[str, Any]
     assert data_of(BODY, **written) == [found]
 
 
+def test_what_stands_in_place_of_a_kept_object_is_not_kept() -> None:
+    keep = ["user.name"]
+    assert data_of({"user": "Ada, 4711", "x": 1}, keep=keep) == [{}]
+    assert data_of({"user": ["4711", {"name": "Ada", "card": "4711"}]}, keep=keep) == [{"user": [{"name": "Ada"}]}]
+
+
 def test_a_name_that_is_taken_loses_no_value() -> None:
     (record,) = records(transformed(heard({"a": {"b": 1}, "a_b": 2}), flatten=True))
     assert (record["data"], record["rescued"]) == ({"a_b": 1}, {"a_b": 2})

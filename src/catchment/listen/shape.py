@@ -59,17 +59,16 @@ def _filled(value: str | int | float | bool) -> Callable[[Any, Heard], Any]:
 
 
 def _only(value: Any, paths: Sequence[Sequence[str]]) -> Any:
-    """What these paths lead to, within lists as well."""
+    """What these paths lead to within an object, or within those of a list: nothing else, also where a text stands in
+    place of the object."""
     if isinstance(value, list):
-        return [_only(each, paths) for each in value]
-    if not isinstance(value, dict):
-        return value
+        return [_only(each, paths) for each in value if isinstance(each, dict | list)]
     kept: Row = {}
     for name, below in value.items():
         rests = [path[1:] for path in paths if path[0] == name]
         if [] in rests or any(".".join(path) == name for path in paths):
             kept[name] = below
-        elif rests:
+        elif rests and isinstance(below, dict | list):
             kept[name] = _only(below, rests)
     return kept
 
