@@ -14,7 +14,7 @@ import confluent_kafka
 import msgspec
 from tests.servers.kafka import OLD, Broker, running
 
-from bench.measure import Check, progress, result
+from bench.measure import Check, progress, result, tree_cpu_s
 from bench.queue import event_lines
 from catchment import pack
 from catchment.queues.kafka import KafkaQueue
@@ -43,6 +43,8 @@ def run() -> dict[str, Any]:
         "ours received": [],
         "bare received": [],
     }
+    broker_us: dict[str, list[float]] = {}
+    """CPU of the broker by message: each contender publishes them once, or receives them twice."""
     with running() as broker:
         for number in range(ROUNDS):
             config = _config(broker)
@@ -53,7 +55,9 @@ def run() -> dict[str, Any]:
                 "bare received": lambda config=config: _consume(config, 2 * len(packs)),  # type: ignore[misc]
             }
             for name, contender in contenders.items():
+                before_s = tree_cpu_s(broker.pid)
                 taken[name].append(contender())
+                broker_us.setdefault(name, []).append((tree_cpu_s(broker.pid) - before_s) / len(packs) * 1e6)
             for _ in range(RECEIVED_TIMES - 1):
                 for name in ("ours received", "bare received"):
                     taken[name].append(contenders[name]())
@@ -72,6 +76,9 @@ def run() -> dict[str, Any]:
         pack_bytes=round(statistics.mean(map(len, packs))),
         records_published_per_s=round(records / statistics.median(taken["ours published"])),
         records_received_per_s=round(2 * records / statistics.median(taken["ours received"])),
+        broker_us_a_pack=round(
+            statistics.median(broker_us["ours published"]) + statistics.median(broker_us["ours received"]) / 2
+        ),
         rounds=ROUNDS,
     )
 

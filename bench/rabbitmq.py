@@ -16,7 +16,7 @@ from pika.adapters.select_connection import SelectConnection
 from tests.servers import rabbitmq
 from tests.servers.rabbitmq import RabbitServer
 
-from bench.measure import Check, progress, result
+from bench.measure import Check, progress, result, tree_cpu_s
 from bench.queue import event_lines
 from catchment import pack
 from catchment.queues import Delivery
@@ -38,7 +38,9 @@ def run() -> dict[str, Any]:
     with rabbitmq.running() as server:
         for number in range(ROUNDS):
             bare_s = _bare(server, packs)
+            before_s = tree_cpu_s(server.pid)
             ours_s = _ours(server, packs)
+            found.setdefault("broker_us_a_pack", []).append((tree_cpu_s(server.pid) - before_s) / PACKS * 1e6)
             singly_s = _ours(server, singles)
             for of, bare, ours, singly in zip(("publish", "consume"), bare_s, ours_s, singly_s, strict=True):
                 found.setdefault(f"{of}_share_of_bare", []).append(bare / ours)

@@ -5,6 +5,7 @@ Each figure is of a bench of this repository, or a bound that a bench fails beyo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +16,10 @@ RATES = (1_000, 10_000, 100_000, 1_000_000)
 SENT_BYTES = 390
 PACKED_BYTES = 80
 """Of it in a pack of 300, compressed."""
-RECORDS_A_PACK = 300
+GROUPS_PER_S, SQS_GROUPS_PER_S = 200, 50
+"""So often a collector publishes at most: what comes meanwhile waits for the broker's last confirm, of 5 ms, or 20 ms
+at SQS, and goes as one message. Assumed, not measured."""
+LARGEST_MESSAGE_BYTES = 1_000_000
 DAY_S = 86_400
 
 # CPU of one core, in µs a record.
@@ -32,7 +36,7 @@ WAL_BYTES = 2 * SENT_BYTES
 
 # CPU of one core, in µs a message of 15 kB, in and out.
 RABBITMQ_MESSAGE_US = 160.0
-KAFKA_MESSAGE_US = 125.0
+KAFKA_MESSAGE_US = 170.0
 
 LARGEST_ROUND_RECORDS = 250_000
 LARGEST_ROUND_BYTES = 64_000_000
@@ -51,10 +55,18 @@ class Load:
     rate: int
 
     @property
+    def collectors(self) -> int:
+        """Processes, of which each plans with half of a core."""
+        return max(1, math.ceil(self.cores(COLLECT_US) / HEADROOM))
+
+    @property
     def messages_per_s(self) -> float:
-        """Packs on the broker; a collector sends what it has every few milliseconds, so that they are smaller when
-        little comes."""
-        return max(min(self.rate, 50), self.rate / RECORDS_A_PACK)
+        """On the broker, from collectors."""
+        return self._messages_per_s(GROUPS_PER_S)
+
+    def _messages_per_s(self, groups_per_s: float) -> float:
+        full = self.rate * PACKED_BYTES / LARGEST_MESSAGE_BYTES
+        return max(full, min(self.rate, groups_per_s * self.collectors))
 
     def cores(self, us: float) -> float:
         return self.rate * us / 1e6
@@ -71,13 +83,14 @@ class Load:
 
     @property
     def sqs_requests_per_s(self) -> float:
-        """Sending, receiving and deleting, ten messages a request."""
-        return 3 * max(1.0, self.messages_per_s / 10)
+        """One for each message that is sent; receiving and deleting take ten at a time."""
+        messages = self._messages_per_s(SQS_GROUPS_PER_S)
+        return messages + 2 * max(1.0, messages / 10)
 
     @property
     def loaders(self) -> int:
         """On PostgreSQL, as processes of which each plans with half of a core for itself."""
-        return max(1, round(self.cores(LOAD_POSTGRES_US) / HEADROOM + 0.5))
+        return max(1, math.ceil(self.cores(LOAD_POSTGRES_US) / HEADROOM))
 
     @property
     def rounds_per_s(self) -> float:
@@ -109,6 +122,7 @@ def rows() -> Iterator[tuple[str, list[str]]]:
     loads = [Load(rate) for rate in RATES]
     yield "collectors, cores, in batches", [_number(load.cores(COLLECT_US)) for load in loads]
     yield "collectors, cores, one a request", [_number(load.cores(COLLECT_SINGLE_US)) for load in loads]
+    yield "collectors, processes, in batches", [_number(load.collectors) for load in loads]
     yield "messages a second", [_number(load.messages_per_s) for load in loads]
     yield "RabbitMQ, cores", [_number(load.broker_cores[0]) for load in loads]
     yield "Kafka, cores", [_number(load.broker_cores[1]) for load in loads]

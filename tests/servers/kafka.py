@@ -153,6 +153,12 @@ class Broker:
     def brokers(self) -> str:
         return f"127.0.0.1:{self.network.port if self.network else self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the broker, while it runs."""
+        assert self._kafka is not None
+        return self._kafka.pid
+
     def config(self, **more: Any) -> KafkaConfig:
         """A fresh topic's, with a group of its own."""
         topic = f"acme-{next(_numbers)}"
