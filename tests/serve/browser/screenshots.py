@@ -75,7 +75,7 @@ def _taken(browser: Browser, link: str, folder: Path, sql: str, tables: list[str
             reduced_motion="reduce",
             storage_state=signed_in if signed_in.exists() else None,
         )
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(4 * PATIENCE_MS)
         page = context.new_page()
         if not signed_in.exists():
             page.goto(link)
