@@ -18,8 +18,8 @@ from catchment.errors import UsageError
 from catchment.listen.config import ForwardConfig, ListenConfig, ListenerName, mistakes
 from catchment.listen.functions import fault_of
 
-ReadPart = Callable[[str, Any, KeyPath, str | None], Any]
-"""Reads an adapter's section: its kind, what is written, where, and the type that it has where none is named."""
+ReadPart = Callable[[str, Any, KeyPath], Any]
+"""Reads an adapter's section: its kind, what is written, and where."""
 
 
 def read_listeners(raw: Any, folder: Path, read_part: ReadPart, note: Note) -> Any:
@@ -80,13 +80,13 @@ def _read_forward(raw: Any, path: KeyPath, read_part: ReadPart, note: Note) -> t
     if raw is None:
         return None, ForwardConfig().send
     if not isinstance(raw, dict):
-        return read_part("queue", raw, path, None), BAD
+        return read_part("queue", raw, path), BAD
     if "type" not in raw:
         note((*path, "type"), "is required", "one of " + ", ".join(registry.names("queue")))
         return BAD, BAD
     own = _names(ForwardConfig)
     settings = read_struct({key: raw[key] for key in raw if key in own}, ForwardConfig, path, note)
-    queue = read_part("queue", {key: value for key, value in raw.items() if key not in own}, path, None)
+    queue = read_part("queue", {key: value for key, value in raw.items() if key not in own}, path)
     return queue, settings if settings is BAD else settings.send
 
 

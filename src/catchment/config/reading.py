@@ -174,14 +174,14 @@ class _Reading:
                 if key == "type":
                     sections[tables[0]] = BAD
 
-    def _read_part(self, kind: str, raw: Any, path: KeyPath, default: str | None = None) -> Any:
-        """An adapter's section, wherever it stands; of the default type where it names none."""
+    def _read_part(self, kind: str, raw: Any, path: KeyPath) -> Any:
+        """An adapter's section, wherever it stands."""
         if raw is BAD:
             return BAD
         if not isinstance(raw, dict):
             self._note(path, f"must be a table of settings, not {shown(raw)}", f"[{'.'.join(map(str, path))}]")
             return BAD
-        name = raw.get("type", default or ADAPTER_SECTIONS[kind][0])
+        name = raw.get("type", ADAPTER_SECTIONS[kind][0])
         if name is BAD:
             return BAD
         if not isinstance(name, str):
