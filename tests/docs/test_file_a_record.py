@@ -3,6 +3,7 @@ row of the project whose queue it is."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
 from catchment.queues.rabbitmq import RabbitMQQueue
 from catchment.queues.rabbitmq_config import RabbitMQConfig
+from catchment.record import json_schema
 from tests.cli.live import Live, until
 from tests.crash.brokers import kafka_settings, rabbitmq_settings, sqs_settings
 from tests.missing import without
@@ -81,6 +84,13 @@ def test_it_says_which_are_run() -> None:
     fences = re.findall(r"^```(python|javascript|ruby|java|sh)$", text, re.MULTILINE)
     assert len(fences) == 15
     assert len(EXAMPLES) + text.count(" (not run):") == 15
+
+
+def test_what_it_shows_is_a_record_by_the_published_schema() -> None:
+    shown = re.findall(r"'(\{\"table\": .*\}\})'", PAGE.read_text(encoding="utf-8"))
+    assert len(shown) == 3
+    for text in shown:
+        jsonschema.validate(json.loads(text), json_schema())
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "kafka", "sqs"])
