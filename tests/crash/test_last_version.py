@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from catchment.cli.parts import warehouse_of
-from catchment.config import Project
+from catchment.config import Project, load_project
 from catchment.queues import Delivery
 from catchment.testing.content import content, rows
 from tests.crash.brokers import serving
@@ -113,7 +113,7 @@ def test_so_it_is_on_the_embedded_queue(tmp_path: Path) -> None:
     def publish(messages: Sequence[bytes]) -> None:
         """By publishers of their own, between which no order is kept."""
         for start in range(0, len(messages), 20):
-            with contextlib.closing(make_project(tmp_path).queue.open()) as queue:
+            with contextlib.closing(load_project(tmp_path, None).queue.open()) as queue:
                 queue.publish(messages[start : start + 20])
 
     check(tmp_path, "", publish, is_shared=False)
