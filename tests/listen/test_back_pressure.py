@@ -21,9 +21,8 @@ from catchment.record import DEFAULT_WINDOW
 from catchment.service import Stop
 from catchment.sources.rabbitmq import RabbitMQTap
 from catchment.sources.rabbitmq_config import RabbitMQTapConfig
-from tests.cli.live import until
 from tests.listen.hearing import settings
-from tests.listen.tapping import Exchange
+from tests.listen.tapping import Exchange, until
 from tests.servers.rabbitmq import RabbitServer
 
 MESSAGES = 60

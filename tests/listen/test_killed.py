@@ -15,12 +15,9 @@ import pytest
 
 from catchment import presence
 from tests.cli.live import Live
-from tests.crash.running import until
-from tests.listen.tapping import Exchange, SqsQueue, Tapped, Topic, await_listening, in_background, project_file
+from tests.listen.tapping import Exchange, SqsQueue, Tapped, Topic, await_listening, in_background, project_file, until
 
 PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
-PATIENCE_S = 240.0
-"""SQS gives again what a killed listener held after half a minute at the soonest."""
 KILLS = {"rabbitmq": 4, "kafka": 4, "sqs": 2}
 
 
@@ -74,11 +71,11 @@ def test_nothing_is_lost_and_nothing_doubled(tapped: Tapped, request: pytest.Fix
             found = live.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
             return found.code == 0 and f'"n":{len(numbers)}' in found.out.replace(" ", "")
 
-        until(is_there, "all to be loaded", PATIENCE_S)
+        until(is_there, "all to be loaded")
         rows = live.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers, min(n) AS lowest FROM chat.all")
         assert rows == [{"rows": len(numbers), "numbers": len(numbers), "lowest": 0}]
         assert live.letters() == []
-        until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged", PATIENCE_S)
+        until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
         assert live.rows("SELECT count(*) AS rows FROM chat.all") == [{"rows": len(numbers)}]
         assert live.down() == 0
     finally:

@@ -23,8 +23,8 @@ from catchment.queues import Delivery, QueueStats
 from catchment.record import DEFAULT_WINDOW
 from catchment.service import Stop
 from catchment.sources import Heard
-from tests.cli.live import until
 from tests.listen.hearing import heard, settings
+from tests.listen.tapping import until
 
 
 @dataclass

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from catchment import presence
-from tests.cli.live import Live, until
-from tests.listen.tapping import Topic, project_file
+from tests.cli.live import Live
+from tests.listen.tapping import Topic, project_file, until
 from tests.listen.test_schemas import ORDER, VALUE, avro
 from tests.servers.kafka import MockCluster, mocking
 from tests.servers.schemas import Registry, framed, registering

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from catchment.queues.rabbitmq_config import RabbitMQConfig
-from tests.cli.live import Live, until
-from tests.listen.tapping import Exchange, await_listening, in_background, listening_pid, project_file
+from tests.cli.live import Live
+from tests.listen.tapping import Exchange, await_listening, in_background, listening_pid, project_file, until
 from tests.servers.rabbitmq import RabbitServer
 
 OTHER = """

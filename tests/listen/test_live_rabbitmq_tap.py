@@ -10,8 +10,8 @@ import pika
 import pytest
 
 from catchment.cli.exits import ExitCode
-from tests.cli.live import Live, until
-from tests.listen.tapping import Exchange, await_listening, project_file
+from tests.cli.live import Live
+from tests.listen.tapping import Exchange, await_listening, project_file, until
 from tests.servers.rabbitmq import RabbitServer
 
 FUNCTION = """

@@ -22,8 +22,7 @@ from catchment.sources.rabbitmq import RabbitMQTap
 from catchment.sources.rabbitmq_config import RabbitMQTapConfig
 from catchment.sources.sqs import SqsTap
 from catchment.sources.sqs_config import SqsTapConfig
-from tests.cli.live import until
-from tests.listen.tapping import Exchange, Topic
+from tests.listen.tapping import Exchange, Topic, until
 from tests.servers.kafka import MockCluster, mocking
 from tests.servers.moto import KEY, REGION, SECRET
 from tests.servers.rabbitmq import RabbitServer
