@@ -19,7 +19,7 @@ MAX_KEPT_BYTES = 600_000
 """Of a message, in a letter that is a record itself and grows by a third as base64."""
 _MAX_HEADERS_BYTES = 20_000
 _ORIGIN = re.compile(r"listen ([a-z0-9_]+) (\{.*\})\Z", re.DOTALL)
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

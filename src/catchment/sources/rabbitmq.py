@@ -26,6 +26,8 @@ from catchment.sources.rabbitmq_config import RabbitMQTapConfig, TappedQueue
 __all__ = ["RabbitMQTap"]
 
 _POLL_S = 0.1
+_OF_DELIVERIES = frozenset({"x-delivery-count", "x-acquired-count"})
+"""What a quorum queue adds when a message comes again: a redelivery is to be the same message."""
 
 
 class RabbitMQTap:
@@ -139,7 +141,7 @@ def _heard(method: Any, properties: Any, body: bytes) -> Heard:
         "message_id": identity,
         "timestamp": timestamp(moment).decode() if moment is not None else None,
     }
-    headers = {name: _value(value) for name, value in (properties.headers or {}).items()}
+    headers = {name: _value(value) for name, value in (properties.headers or {}).items() if name not in _OF_DELIVERIES}
     return Heard(body, identity, moment, None, headers, about)
 
 
@@ -152,6 +154,10 @@ def _value(value: Any) -> Any:
             return timestamp(value).decode() if value.tzinfo else f"{value.isoformat()}Z"
         case Decimal():
             return str(value)
+        case bool():
+            return value
+        case int():
+            return int(value)  # the client has a kind of its own for long ones
         case Mapping():
             return {str(name): _value(below) for name, below in value.items()}
         case list() | tuple():
