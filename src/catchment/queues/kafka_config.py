@@ -59,28 +59,33 @@ def _check_option(name: str) -> None:
 OptionName = Annotated[str, Meta(extra={"check": _check_option})]
 """An option of librdkafka that may be set."""
 
+Brokers = Annotated[
+    str, Meta(description="Addresses to begin with, with commas between.", extra={"check": check_brokers})
+]
+Topic = Annotated[str, Meta(description="The topic; it must exist.", extra={"check": check_topic})]
+ForSasl = Annotated[str, Meta(min_length=1, description="For SASL.")]
+Options = Annotated[
+    dict[OptionName, str],
+    Meta(
+        description='Any other option of librdkafka, all in quotes, such as `"security.protocol" = "SASL_SSL"`,'
+        ' `"sasl.mechanisms" = "SCRAM-SHA-512"` or `"ssl.ca.location" = "/etc/kafka/ca.pem"`.'
+    ),
+]
+"""Settings that whoever uses Kafka has, be it as the queue or as a source."""
+
 
 class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queue]` with `type = "kafka"`."""
 
-    brokers: Annotated[
-        str,
-        Meta(description="Addresses to begin with, with commas between.", extra={"check": check_brokers}),
-    ]
-    topic: Annotated[str, Meta(description="The topic; it must exist.", extra={"check": check_topic})]
+    brokers: Brokers
+    topic: Topic
     group: Annotated[
         str,
         Meta(min_length=1, max_length=249, description="The consumer group that the loaders of this project form."),
     ] = "catchment"
-    username: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
-    password: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
-    options: Annotated[
-        dict[OptionName, str],
-        Meta(
-            description='Any other option of librdkafka, all in quotes, such as `"security.protocol" = "SASL_SSL"`,'
-            ' `"sasl.mechanisms" = "SCRAM-SHA-512"` or `"ssl.ca.location" = "/etc/kafka/ca.pem"`.'
-        ),
-    ] = {}
+    username: ForSasl | None = None
+    password: ForSasl | None = None
+    options: Options = {}
     publish_timeout_s: Annotated[
         float,
         Meta(ge=1, le=3600, description="So long a publisher waits for the brokers before it is told, in seconds."),

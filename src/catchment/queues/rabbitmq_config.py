@@ -29,16 +29,27 @@ def check_name(name: str) -> None:
         raise ValueError("must be a name of at most 200 bytes that does not begin with amq.", 'such as "catchment"')
 
 
+BrokerUrl = Annotated[
+    str,
+    Meta(
+        description="The broker: `amqps://user:password@host:5671/vhost`, or `amqp://`; keep it in a variable.",
+        extra={"check": check_url},
+    ),
+]
+CaFile = Annotated[
+    str,
+    Meta(min_length=1, description="Certificates to trust with `amqps`, relative to the project; else the system's."),
+]
+Heartbeat = Annotated[
+    int, Meta(ge=1, le=600, description="A connection that is silent for twice as long is given up, in seconds.")
+]
+"""Settings that whoever uses RabbitMQ has, be it as the queue or as a source."""
+
+
 class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queue]` with `type = "rabbitmq"`."""
 
-    url: Annotated[
-        str,
-        Meta(
-            description="The broker: `amqps://user:password@host:5671/vhost`, or `amqp://`; keep it in a variable.",
-            extra={"check": check_url},
-        ),
-    ]
+    url: BrokerUrl
     exchange: Annotated[
         str,
         Meta(
@@ -55,16 +66,7 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"check": check_name},
         ),
     ] = "catchment.load"
-    ca_file: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="Certificates to trust with `amqps`, relative to the project; else the system's.",
-            ),
-        ]
-        | None
-    ) = None
+    ca_file: CaFile | None = None
     publish_timeout_s: Annotated[
         float,
         Meta(gt=0, le=3600, description="So long a publisher waits for the broker's confirms, reconnects included."),
@@ -76,10 +78,7 @@ class RabbitMQConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="About how much the loader holds unacknowledged; it must take a round, `load.max_bytes`.",
         ),
     ] = 64_000_000
-    heartbeat_s: Annotated[
-        int,
-        Meta(ge=1, le=600, description="A connection that is silent for twice as long is given up, in seconds."),
-    ] = 10
+    heartbeat_s: Heartbeat = 10
     blocked_connection_timeout_s: Annotated[
         float,
         Meta(

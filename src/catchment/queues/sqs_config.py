@@ -26,28 +26,31 @@ def check_queue_url(url: str) -> None:
         raise ValueError("must end in a queue's name", "aws sqs get-queue-url --queue-name NAME prints it")
 
 
+Region = Annotated[
+    str, Meta(min_length=1, description="The queue's region; else as its address says, or `AWS_REGION`.")
+]
+Endpoint = Annotated[
+    str,
+    Meta(
+        description="The address of another service than Amazon's, or of a VPC endpoint.",
+        extra={"check": check_address},
+    ),
+]
+SecretAccessKey = Annotated[str, Meta(min_length=1, description="The secret of that key.")]
+Connections = Annotated[
+    int, Meta(ge=1, le=64, description="So many requests are under way at a time where there is much to do.")
+]
+"""Settings that whoever uses SQS has, be it as the queue or as a source."""
+
+
 class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queue]` with `type = "sqs"`; FIFO where the queue's name ends in `.fifo`."""
 
     queue_url: Annotated[
         str, Meta(description="The queue's address; it must exist.", extra={"check": check_queue_url})
     ]
-    region: (
-        Annotated[
-            str, Meta(min_length=1, description="The queue's region; else as its address says, or `AWS_REGION`.")
-        ]
-        | None
-    ) = None
-    endpoint: (
-        Annotated[
-            str,
-            Meta(
-                description="The address of another service than Amazon's, or of a VPC endpoint.",
-                extra={"check": check_address},
-            ),
-        ]
-        | None
-    ) = None
+    region: Region | None = None
+    endpoint: Endpoint | None = None
     access_key_id: (
         Annotated[
             str,
@@ -59,7 +62,7 @@ class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    secret_access_key: Annotated[str, Meta(min_length=1, description="The secret of that key.")] | None = None
+    secret_access_key: SecretAccessKey | None = None
     visibility_s: Annotated[
         int,
         Meta(
@@ -69,9 +72,7 @@ class SqsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             " open. What a loader held that was killed comes again after it.",
         ),
     ] = 120
-    connections: Annotated[
-        int, Meta(ge=1, le=64, description="So many requests are under way at a time where there is much to do.")
-    ] = 8
+    connections: Connections = 8
     publish_timeout_s: Annotated[
         float,
         Meta(ge=1, le=3600, description="So long a publisher tries before it is told, in seconds."),

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from catchment.queues.kafka_config import KafkaConfig, OptionName, check_brokers, check_topic
+from catchment.queues.kafka_config import Brokers, ForSasl, KafkaConfig, Options, Topic
 
 
 class KafkaTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,11 +15,8 @@ class KafkaTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ABOUT: ClassVar[tuple[str, ...]] = ("topic", "partition", "offset", "key", "timestamp")
     """What a broker says of a message, by the names that settings may use."""
 
-    brokers: Annotated[
-        str,
-        Meta(description="Addresses to begin with, with commas between.", extra={"check": check_brokers}),
-    ]
-    topic: Annotated[str, Meta(description="The topic; it must exist.", extra={"check": check_topic})]
+    brokers: Brokers
+    topic: Topic
     group: (
         Annotated[
             str,
@@ -35,15 +32,9 @@ class KafkaTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["earliest", "latest"],
         Meta(description="Where a new group begins: with all that the topic has, or with now."),
     ] = "earliest"
-    username: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
-    password: Annotated[str, Meta(min_length=1, description="For SASL.")] | None = None
-    options: Annotated[
-        dict[OptionName, str],
-        Meta(
-            description='Any other option of librdkafka, all in quotes, such as `"security.protocol" = "SASL_SSL"`,'
-            ' `"sasl.mechanisms" = "SCRAM-SHA-512"` or `"ssl.ca.location" = "/etc/kafka/ca.pem"`.'
-        ),
-    ] = {}
+    username: ForSasl | None = None
+    password: ForSasl | None = None
+    options: Options = {}
 
     def tapped(self, name: str) -> TappedTopic:
         """The topic as the listener of this name consumes it."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct, field
 
-from catchment.queues.rabbitmq_config import RabbitMQConfig, check_name, check_url
+from catchment.queues.rabbitmq_config import BrokerUrl, CaFile, Heartbeat, RabbitMQConfig, check_name
 
 
 class RabbitMQTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,13 +16,7 @@ class RabbitMQTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ABOUT: ClassVar[tuple[str, ...]] = ("exchange", "routing_key", "message_id", "timestamp")
     """What a broker says of a message, by the names that settings may use."""
 
-    url: Annotated[
-        str,
-        Meta(
-            description="The broker: `amqps://user:password@host:5671/vhost`, or `amqp://`; keep it in a variable.",
-            extra={"check": check_url},
-        ),
-    ]
+    url: BrokerUrl
     exchange: Annotated[
         str,
         Meta(min_length=1, max_length=255, description="The exchange. It must exist, and stays as it is."),
@@ -43,23 +37,11 @@ class RabbitMQTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ]
         | None
     ) = None
-    ca_file: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="Certificates to trust with `amqps`, relative to the project; else the system's.",
-            ),
-        ]
-        | None
-    ) = None
+    ca_file: CaFile | None = None
     prefetch_bytes: Annotated[
         int, Meta(ge=1_000_000, description="About how much is held unacknowledged at most.")
     ] = 32_000_000
-    heartbeat_s: Annotated[
-        int,
-        Meta(ge=1, le=600, description="A connection that is silent for twice as long is given up, in seconds."),
-    ] = 10
+    heartbeat_s: Heartbeat = 10
 
     def tapped(self, name: str) -> TappedQueue:
         """The queue of the listener of this name."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from catchment.queues.sqs_config import SqsConfig, check_address, check_queue_url
+from catchment.queues.sqs_config import Connections, Endpoint, Region, SecretAccessKey, SqsConfig, check_queue_url
 
 
 class SqsTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,27 +26,13 @@ class SqsTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         bool,
         Meta(description="Whether messages come from an SNS topic, in its envelope; what has none is taken as it is."),
     ] = False
-    region: (
-        Annotated[
-            str, Meta(min_length=1, description="The queue's region; else as its address says, or `AWS_REGION`.")
-        ]
-        | None
-    ) = None
-    endpoint: (
-        Annotated[
-            str,
-            Meta(
-                description="The address of another service than Amazon's, or of a VPC endpoint.",
-                extra={"check": check_address},
-            ),
-        ]
-        | None
-    ) = None
+    region: Region | None = None
+    endpoint: Endpoint | None = None
     access_key_id: (
         Annotated[str, Meta(min_length=1, description="A key of its own; else as everywhere at AWS, see `[queue]`.")]
         | None
     ) = None
-    secret_access_key: Annotated[str, Meta(min_length=1, description="The secret of that key.")] | None = None
+    secret_access_key: SecretAccessKey | None = None
     visibility_s: Annotated[
         int,
         Meta(
@@ -56,9 +42,7 @@ class SqsTapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             " listener held that was killed comes again after it.",
         ),
     ] = 120
-    connections: Annotated[
-        int, Meta(ge=1, le=64, description="So many requests are under way at a time where there is much to do.")
-    ] = 4
+    connections: Connections = 4
 
     def tapped(self, name: str) -> TappedSqsQueue:
         """The queue as the listener of this name consumes it."""
