@@ -87,6 +87,7 @@ def test_status_of_a_project_that_never_ran(tmp_path: Path) -> None:
         "dead_letters": None,
         "schema_changes": None,
         "outbox": None,
+        "listeners": [],
         "problems": [],
     }
     assert new.run("status").code == 0
