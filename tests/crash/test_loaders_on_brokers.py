@@ -75,7 +75,7 @@ def test_every_record_is_there_once(
     kills: int,
 ) -> None:
     seed = int(os.environ.get("CATCHMENT_SEED", "0")) or random.randrange(10**6)
-    with serving(kind, request, partitions=2 * loaders) as broker:
+    with serving(kind, request) as broker:
         fleet = Fleet(tmp_path, postgres_server.emptied_database(), loaders, seed, broker.settings)
         with contextlib.closing(fleet):
             run(fleet, broker, steps=steps, kills=kills)

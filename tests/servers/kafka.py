@@ -26,6 +26,8 @@ from tests.servers.proxy import Proxy, carrying
 PATIENCE_S = 60.0
 _PACKAGES = Path(__file__).parent / "packages"
 _PRODUCER = 0
+PARTITIONS = 4
+"""Of a topic of the real broker."""
 _numbers = itertools.count()
 
 FAST = {
@@ -197,7 +199,7 @@ class Broker:
             f"broker.id=1\nlisteners=PLAINTEXT://127.0.0.1:{self.port}\nlog.dirs={self._folder}/logs\n"
             f"advertised.listeners=PLAINTEXT://{self.brokers}\n"
             f"zookeeper.connect=127.0.0.1:{self._zookeeper_port}\nzookeeper.session.timeout.ms=2000\n"
-            "num.partitions=2\noffsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n"
+            f"num.partitions={PARTITIONS}\noffsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n"
             "message.max.bytes=1048588\nreplica.fetch.max.bytes=1048588\n"
         )
         self.start_broker()
