@@ -31,14 +31,14 @@ def refused(path: Path, kind: Format, **said: Any) -> str:
 
 def test_parquet_of_a_billion_rows_in_a_few_hundred_bytes(tmp_path: Path) -> None:
     path = tmp_path / "many.parquet"
-    duckdb.sql(f"COPY (SELECT 1 AS a FROM range(20000000)) TO '{path}' (ROW_GROUP_SIZE 20000000)")
+    duckdb.connect().execute(f"COPY (SELECT 1 AS a FROM range(20000000)) TO '{path}' (ROW_GROUP_SIZE 20000000)")
     assert path.stat().st_size < 2_000
     assert "says that it has 20,000,000 rows; an upload may have 1,000,000" in refused(path, "parquet")
 
 
 def test_parquet_that_is_cut_short_or_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    duckdb.sql(f"COPY (SELECT i, 'text' || i AS t FROM range(1000) AS r(i)) TO '{path}'")
+    duckdb.connect().execute(f"COPY (SELECT i, 'text' || i AS t FROM range(1000) AS r(i)) TO '{path}'")
     whole = path.read_bytes()
     for at in range(0, len(whole), len(whole) // 3):
         path.write_bytes(whole[:at])

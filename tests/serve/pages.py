@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from catchment.serve.accounts import Role, administration
 from catchment.serve.accounts.administration import COMMAND
 from catchment.serve.config import ServeConfig
+from catchment.serve.tiles import recent
 from catchment.serve.web import app as serve_app
 from catchment.serve.web.app import Parts, application
 from catchment.serve.web.site import Site
@@ -162,7 +163,9 @@ def serving(
         patch.setattr(serve_app, "wrapped", noted)
         world.app = loop.run(made.__aenter__())
     try:
-        yield world
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recent, "FOR_S", 0.0)  # what a test changes shows at once
+            yield world
     finally:
         loop.run(made.__aexit__(None, None, None))
         loop.close()

@@ -137,8 +137,9 @@ def test_a_workbook_by_keyboard_its_sheet_and_its_header(analyst: Visitor, tmp_p
 
 def test_parquet_into_a_table_that_is_there(analyst: Visitor, tmp_path: Path) -> None:
     path = tmp_path / "more.parquet"
-    duckdb.sql(f"copy (select 'x-' || i as id, 1.5 as items, i as channel, now() as \"New One\" from range(3) r(i))"
-               f" to '{path}'")  # fmt: skip
+    rows = "select 'x-' || i as id, 1.5 as items, i as channel, now() as \"New One\" from range(3) r(i)"
+    with duckdb.connect() as db:
+        db.execute(f"copy ({rows}) to '{path}'")
     with analyst.page("/upload") as page:
         choose(page, path)
         page.get_by_label("Table", exact=True).fill("shop.orders")

@@ -99,7 +99,7 @@ def test_two_sheets_of_a_workbook_in_one_table(rig: Rig, tmp_path: Path) -> None
 def test_parquet_with_numbers_written_as_text(rig: Rig, tmp_path: Path) -> None:
     rig.file(event("e1", table=TABLE, a="x", b="y", c="z"))
     path = tmp_path / "file.parquet"
-    duckdb.sql(f"COPY (SELECT 12 AS a, true AS b, 1.50::DECIMAL(4, 2) AS c, [1, 2] AS d) TO '{path}'")
+    duckdb.connect().execute(f"COPY (SELECT 12 AS a, true AS b, 1.50::DECIMAL(4, 2) AS c, [1, 2] AS d) TO '{path}'")
     file = csv(tmp_path, path.read_bytes(), "file.parquet")
     found = look(file, "parquet")
     filed(rig, file, "parquet", found, TABLE)
