@@ -47,7 +47,7 @@ def serving(kind: str, request: pytest.FixtureRequest) -> Iterator[Broker]:
                 yield Broker(kind, rabbitmq_settings(config), lambda bodies: _with_pika(channel, config, bodies))
             server.drop(config)
         case "kafka":
-            # A real one: librdkafka's mock cluster may leave a group without partitions once a member was killed.
+            # A real one, since members of its group are killed.
             config = request.getfixturevalue("kafka_broker").config()
             yield Broker(kind, kafka_settings(config), lambda bodies: _with_confluent(config, bodies))
         case "sqs" | "sqs.fifo":

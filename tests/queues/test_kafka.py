@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaError
 from tests.servers.kafka import (
+    ILLEGAL_GENERATION,
     INVALID_COMMIT_OFFSET_SIZE,
     OFFSET_COMMIT,
     PRODUCE,
@@ -27,7 +28,7 @@ from tests.servers.kafka import (
 
 from catchment.config import find_mistakes
 from catchment.errors import Retry, StorageError, UsageError
-from catchment.queues import Delivery
+from catchment.queues import Delivery, kafka_consumer
 from catchment.queues.kafka import KafkaQueue
 from catchment.queues.kafka_config import KafkaConfig
 from catchment.testing.queues import Factory, QueueConformance, messages_of, receive_one
@@ -187,6 +188,31 @@ def test_a_commit_in_the_middle_of_a_rebalance_is_made_again(cluster: MockCluste
     queue.publish([b"a"])
     held = drain(queue, 1)
     cluster.fail(OFFSET_COMMIT, REBALANCE_IN_PROGRESS, REBALANCE_IN_PROGRESS)
+    queue.ack(held)
+    assert queue.stats().messages == 0
+
+
+def test_a_commit_for_another_generation_of_the_group_is_made_again(cluster: MockCluster, open_queue: Open) -> None:
+    queue = open_queue(cluster.config())
+    queue.publish([b"a"])
+    held = drain(queue, 1)
+    cluster.fail(OFFSET_COMMIT, ILLEGAL_GENERATION)
+    queue.ack(held)
+    if queue.stats().messages:  # the partition went and came back, and with it the message: no other one will come
+        queue.ack(drain(queue, 1))
+    assert queue.stats().messages == 0
+
+
+def test_a_group_that_is_not_at_rest_again_is_told(
+    cluster: MockCluster, open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "_REBALANCE_S", 0.0)
+    queue = open_queue(cluster.config())
+    queue.publish([b"a"])
+    held = drain(queue, 1)
+    cluster.fail(OFFSET_COMMIT, REBALANCE_IN_PROGRESS)
+    with pytest.raises(Retry, match="still sharing out"):
+        queue.ack(held)
     queue.ack(held)
     assert queue.stats().messages == 0
 

@@ -176,13 +176,17 @@ class Consumer:
             for span in (span for delivery in deliveries for span in delivery.receipt):
                 span.done = span.done or not span.claim.lost
             give_up_s = time.monotonic() + _REBALANCE_S
-            while self._commit() and time.monotonic() < give_up_s:
-                # The commit has to wait for the group, and the group waits for us.
+            while self._commit():
+                # The commit has to wait for the group, and the group waits for us. What is not ours any more is no
+                # claim then; of what still is nothing else might come, and with it no other commit.
+                if time.monotonic() >= give_up_s:
+                    raise Retry("the group is still sharing out its partitions", "it commits again by itself")
                 self._tend()
                 time.sleep(0.1)
 
     def _commit(self) -> bool:
-        """Commit what is acknowledged; whether it must be tried again, the group being in the middle of a change."""
+        """Commit what is acknowledged; whether it must be tried again, the group being in the middle of a change, or
+        in another one than this member knows of."""
         unsaved = {claim: now for claim in self._claims.values() if (now := claim.unsaved()) is not None}
         if not unsaved:
             return False
@@ -204,7 +208,7 @@ class Consumer:
         for each in errors:
             if each.code() not in {KafkaError.REBALANCE_IN_PROGRESS, *LOST}:
                 raise explained(each, "commit offsets of", self._config, self._trouble)
-        return any(each.code() == KafkaError.REBALANCE_IN_PROGRESS for each in errors)
+        return bool(errors)
 
     def _tend(self) -> None:
         """Let the group hear from us, and hear what it has to say, without receiving more than is on its way."""
@@ -242,6 +246,8 @@ class Consumer:
                 for each in committed
             ]
         )
+        # A partition that was paused when it went is still so when it comes back, and would never be received from.
+        client.resume(partitions)
         _log.debug("partitions assigned", partitions=sorted(each.partition for each in partitions))
 
     def _look_for_losses(self, client: Any, committed: TopicPartition) -> None:
