@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from catchment.queues.sqs_config import SqsConfig
 from tests.servers import moto
+from tests.servers.loopback import JsonHandler, answering_with
 from tests.servers.moto import KEY, REGION, SECRET
 
 _numbers = itertools.count()
@@ -53,35 +52,17 @@ Answer = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]
 def answering(answer: Answer) -> Iterator[SqsConfig]:
     """A queue of which each request is answered so: what moto never says. Its configuration."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
+    class Handler(JsonHandler):
+        def do_POST(self) -> None:  # noqa: N802 (its name in the base class)
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status, said = answer(self.headers["X-Amz-Target"].rpartition(".")[2], request)
-            body = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.0")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.say(status, said, "application/x-amz-json-1.0")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield SqsConfig(
-                queue_url=f"{endpoint}/1/acme", endpoint=endpoint, region=REGION, access_key_id=KEY,
-                secret_access_key=SECRET, publish_timeout_s=1.0,
-            )  # fmt: skip
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering_with(Handler) as endpoint:
+        yield SqsConfig(
+            queue_url=f"{endpoint}/1/acme", endpoint=endpoint, region=REGION, access_key_id=KEY,
+            secret_access_key=SECRET, publish_timeout_s=1.0,
+        )  # fmt: skip
 
 
 def taken(request: dict[str, Any], *failing: tuple[str, str, bool]) -> tuple[int, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from catchment.serve.accounts import current_user
-from catchment.serve.catalogue import Described, Filled, Loads
+from catchment.serve.catalogue import Described, Filled, Loads, Table
 from catchment.serve.tiles.tables import number_text, value_text
 from catchment.serve.web.listing import VIEWED_DAYS
 from catchment.serve.web.site import Site
@@ -39,19 +39,10 @@ def of(site: Site) -> list[Route]:
             if tables and user.sees(entry.board.groups)
             for table in site.catalogue.reads(entry)
         )
-        common = Counter(column.name for table in tables for column in table.columns)
-        own = {
-            table.name: ", ".join(
-                sorted((c.name for c in table.columns if not c.name.startswith("_")), key=common.__getitem__)[
-                    :SHOWN_COLUMNS
-                ]
-            )
-            for table in tables
-        }
         schemas = [(schema, list(group)) for schema, group in groupby(tables, lambda table: table.name.split(".")[0])]
         return site.page(
             request, "catalogue.html", title="Catalogue", here="catalogue", schemas=schemas, may=user.may("analyst"),
-            ages={name: span(max(0.0, ago_s(at))) for name, at in ages.items()}, used=used, own=own,
+            ages={name: span(max(0.0, ago_s(at))) for name, at in ages.items()}, used=used, own=_telling(tables),
             late={name for name, at in ages.items() if ago_s(at) > LATE_S}, uploads=site.takes_files(user),
         )  # fmt: skip
 
@@ -76,6 +67,16 @@ def of(site: Site) -> list[Route]:
         return HTMLResponse(render("hits.html", groups=groups, base=site.base, words=words))
 
     return [Route("/catalogue", index), Route("/catalogue/{table}", table), Route("/search", search)]
+
+
+def _telling(tables: Collection[Table]) -> dict[str, str]:
+    """Some columns of each table, those first that few others have: they tell what it is about."""
+    common = Counter(column.name for table in tables for column in table.columns)
+    told = {}
+    for table in tables:
+        names = [column.name for column in table.columns if not column.name.startswith("_")]
+        told[table.name] = ", ".join(sorted(names, key=common.__getitem__)[:SHOWN_COLUMNS])
+    return told
 
 
 def _shown(site: Site, it: Described, views: Mapping[str, int]) -> dict[str, Any]:
