@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from catchment.testing.content import rows
-from tests.collect.test_service import Collecting, free_port
+from tests.collect.test_service import Collecting
 from tests.crash.running import PATIENCE_S, REPOSITORY, opened_warehouse, until
 from tests.missing import without
+from tests.servers.ports import free_port
 
 COLLECTORS = ("-3d", "+3d", "-2h")
 """By how much their clocks differ from ours. The first attempt comes to the first one, and so on: the second comes

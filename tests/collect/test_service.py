@@ -24,19 +24,13 @@ import pytest
 
 from catchment.testing.content import rows
 from tests.crash.running import PATIENCE_S, REPOSITORY, Running, make_project, opened_warehouse, until
+from tests.servers.ports import free_port
 
 KEY = "the-key"
 EVENTS = 20_000
 CLIENTS = 4
 KILLS = 14
 LARGEST_BATCH = 40
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Collecting(Running):

@@ -19,9 +19,10 @@ import pytest
 
 from catchment.config import load_project
 from tests.collect.queued import Queued, take
-from tests.collect.test_service import free_port, make_certificate
+from tests.collect.test_service import make_certificate
 from tests.crash.running import PATIENCE_S, REPOSITORY, until
 from tests.missing import without
+from tests.servers.ports import free_port
 
 HOW_TO = REPOSITORY / "docs" / "how-to"
 PAGE = (HOW_TO / "collect-on-the-internet.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from catchment.errors import Malformed, QueueFull, Retry, StorageError
 from catchment.queues import Queue
 from catchment.queues.outbox import Outbox
 from catchment.queues.outbox_config import OutboxConfig
-from catchment.queues.outbox_lanes import Lane, adopt, waiting
+from catchment.queues.outbox_lanes import Lane, adopt, new_lane, waiting
 from catchment.queues.sqlite import Config, SqliteQueue
 from catchment.testing.queues import MANY_BYTES, Factory, QueueConformance
 
@@ -246,6 +247,31 @@ def test_what_a_killed_publisher_left_is_drained_by_another_before_its_own(tmp_p
         assert of_this[: len(said)] == said
         assert of_this == list(range(len(of_this)))
     assert [*(tmp_path / "outbox").iterdir()] == [], "drained lanes are removed"
+
+
+def test_counting_what_waits_outlives_lanes_that_go_meanwhile(tmp_path: Path) -> None:
+    """As `catchment status` does while another process drains."""
+    ended = threading.Event()
+    counted: list[int] = []
+
+    def count() -> None:
+        while not ended.is_set():
+            counted.append(waiting(tmp_path).messages or 0)
+
+    with ThreadPoolExecutor() as threads:
+        counting = threads.submit(count)
+        for _ in range(60):
+            lane = new_lane(tmp_path, 1_000_000)
+            lane.publish([b"x"])
+            delivery = lane.receive(1)
+            assert delivery is not None
+            lane.ack(delivery)
+            lane.leave()
+            if counting.done():
+                break
+        ended.set()
+        counting.result()
+    assert set(counted) == {0, 1}
 
 
 def test_a_process_adopts_what_another_leaves_while_it_runs(

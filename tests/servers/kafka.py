@@ -21,6 +21,7 @@ import confluent_kafka
 from catchment.queues.kafka_config import KafkaConfig
 from tests.missing import without
 from tests.sdk.installed import node_modules
+from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy, carrying
 
 PATIENCE_S = 60.0
@@ -146,7 +147,7 @@ class Broker:
     def __init__(self, jars: Path, folder: Path) -> None:
         self._jars = jars
         self._folder = folder
-        self._zookeeper_port, self.port = _free_port(), _free_port()
+        self._zookeeper_port, self.port = free_port(), free_port()
         self._zookeeper: subprocess.Popen[bytes] | None = None
         self._kafka: subprocess.Popen[bytes] | None = None
         self.network: Proxy | None = None
@@ -256,12 +257,6 @@ def running(*, behind_a_network: bool = False) -> Iterator[Broker]:
                 yield broker
             finally:
                 broker.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -22,6 +21,7 @@ import pika
 
 from catchment.queues.rabbitmq_config import RabbitMQConfig
 from tests.missing import without
+from tests.servers.ports import free_port
 
 PATIENCE_S = 180.0
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -35,7 +35,7 @@ class RabbitServer:
 
     def __init__(self, settings: str = ROOMY) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="catchment-rabbit-"))
-        self.port, self.tls_port, self._distribution_port, self._epmd_port = (_free_port() for _ in range(4))
+        self.port, self.tls_port, self._distribution_port, self._epmd_port = (free_port() for _ in range(4))
         self._node = f"t{secrets.token_hex(4)}@localhost"
         self._settings = settings
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -223,6 +223,10 @@ class RabbitServer:
     def fill_disk(self) -> None:
         """As when the disk has less room than it must: whoever publishes is blocked, and hears nothing."""
         self.evaluate('rabbit_disk_monitor:set_disk_free_limit("1000000GB")')
+        # The limit is there before the alarm is, and until then the node takes messages.
+        give_up_s = time.monotonic() + PATIENCE_S
+        while "disk" not in self.evaluate("rabbit_alarm:get_alarms()"):
+            assert time.monotonic() < give_up_s, "the node raised no alarm"
 
     def empty_disk(self) -> None:
         """After `fill_disk`."""
@@ -253,15 +257,6 @@ class RabbitServer:
                 channel.queue_delete(queue)
             for exchange in (config.exchange, f"{config.queue}.census"):
                 channel.exchange_delete(exchange)
-
-
-def _free_port() -> int:
-    """Below those that outgoing connections are given: one of these may be taken while the node starts, or is down."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _can_connect(port: int) -> bool:

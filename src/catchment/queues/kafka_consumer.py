@@ -214,8 +214,8 @@ class Consumer:
         """Let the group hear from us, and hear what it has to say, without receiving more than is on its way."""
         self._polled_s = time.monotonic()
         try:
+            self._paused = True  # be it in part
             self._client.pause(self._client.assignment())
-            self._paused = True
             while (message := self._client.poll(0)) is not None:
                 self._take_in([message])
         except KafkaException as error:

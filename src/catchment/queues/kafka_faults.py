@@ -91,6 +91,9 @@ def connecting(config: KafkaConfig) -> dict[str, Any]:
         "logger": _Words(),
         # Ten seconds, the default, are long where a loader waits for a broker that is back.
         "reconnect.backoff.max.ms": 2_000,
+        # A request for metadata at the end of an outage may be lost with the connection it was sent on, and a member
+        # of a group waits for the answer before it joins again: no longer than this, instead of five minutes.
+        "topic.metadata.refresh.interval.ms": 10_000,
         **config.options,
         "bootstrap.servers": config.brokers,
     }

@@ -20,12 +20,14 @@ _LOOK_AGAIN_S = 0.05
 
 def stats(folder: Path) -> QueueStats:
     """What was published to `folder` and not acknowledged, by whichever process. Reads three rows a file."""
-    if not folder.exists():
-        return QueueStats(0, 0, 0.0)
     with faults.storage_errors(folder):
-        # Positions first: what is acknowledged meanwhile still counts, rather than counting below zero.
-        acked = positions.read_file(folder)
-        waiting = [_waiting(name.path(folder), acked.get(str(name), [])) for name in files.list_folder(folder).files]
+        try:
+            # Positions first: what is acknowledged meanwhile still counts, rather than counting below zero.
+            acked = positions.read_file(folder)
+            listed = files.list_folder(folder).files
+        except FileNotFoundError:
+            return QueueStats(0, 0, 0.0)  # nobody has published yet, or it was drained and removed meanwhile
+        waiting = [_waiting(name.path(folder), acked.get(str(name), [])) for name in listed]
     oldest_us = min((oldest for _, _, oldest in waiting if oldest is not None), default=None)
     return QueueStats(
         messages=sum(messages for messages, _, _ in waiting),

@@ -53,13 +53,12 @@ def read(db: sqlite3.Connection) -> dict[str, list[Span]]:
 def read_file(folder: Path) -> dict[str, list[Span]]:
     """Spans by file, for whoever is not the consumer."""
     try:
-        db = files.connect_to_read(folder / POSITIONS)
+        with closing(files.connect_to_read(folder / POSITIONS)) as db:
+            return read(db)
     except sqlite3.OperationalError:
         if (folder / POSITIONS).exists():
             raise
-        return {}  # nobody has consumed anything yet
-    with closing(db):
-        return read(db)
+        return {}  # nobody has consumed anything yet, or the folder was removed meanwhile
 
 
 class Positions:
