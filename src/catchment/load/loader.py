@@ -119,7 +119,7 @@ class Loader:
         """The guard, for one pack; not for one so small that its rows may be looked at one by one: a new type for
         it, as each change of a table's columns needs one, costs far more. With no word from the warehouse nothing
         fits, so that archiving goes on."""
-        if plain.count(b"\n") <= FEW_ROWS:
+        if _are_few(plain):
             return None
         try:
             shape = self.warehouse.shape(table)
@@ -391,6 +391,17 @@ class Loader:
                 metrics.records_duplicate.add(each.duplicates, table=each.table)
                 metrics.records_dead.add(each.dead, table=each.table)
         return loaded
+
+
+def _are_few(plain: bytes) -> bool:
+    """Whether these are no more than `FEW_ROWS` lines. Counting all of a large pack takes as long as an eighth of
+    what the guard does."""
+    end = -1
+    for _ in range(FEW_ROWS + 1):
+        end = plain.find(b"\n", end + 1)
+        if end < 0:
+            return True
+    return False
 
 
 def _lines(parts: Sequence[Part]) -> list[Origin]:
