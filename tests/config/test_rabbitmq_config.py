@@ -23,7 +23,7 @@ def write(folder: Path, lines: str) -> Path:
         ('url = "http://broker"', "must be an address with amqp://"),
         ('url = "amqp://"', "must be an address with amqp://"),
         ('url = "amqp://broker:99999/"', "must be an address with amqp://"),
-        ('url = "amqp://broker/?heartbeat=1"', "must be an address with amqp://"),
+        ('url = "amqp://broker/?heartbeat=1"', "without options behind a `?`"),
         ('url = "amqp://user@broker/"', "names a user without a password"),
         ('url = "amqp://broker/a/b"', "has more than one / behind the host"),
         ('url = "amqp://broker"\nexchange = "amq.direct"', "does not begin with amq."),

@@ -14,7 +14,6 @@ from tests.crash.running import Running
 from tests.crash.test_crash import Crashed, Plan, check_all, crash
 from tests.servers import kafka
 from tests.servers.kafka import Broker
-from tests.servers.proxy import Proxy
 
 
 def crashed(broker: Broker, folder: Path, plan: Plan) -> Crashed:
@@ -45,18 +44,6 @@ def test_publishers_loader_and_broker_are_killed_and_nothing_is_lost_or_doubled(
         check(left)
 
 
-def cut_off(network: Proxy, rng: random.Random) -> int:
-    """Connections break, and are refused for a while; or they stay, and nothing arrives any more until they break. How
-    many there were."""
-    if rng.random() < 0.5:
-        network.swallow()
-        time.sleep(rng.uniform(0, 0.4))
-    broken = network.cut(refuse=True)
-    time.sleep(rng.uniform(0, 0.4))
-    network.mend()
-    return broken
-
-
 def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     rng = random.Random(seed)
@@ -66,7 +53,7 @@ def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(tmp_
         def cut(running: Running) -> int:
             del running
             assert broker.network is not None
-            broken.append(cut_off(broker.network, rng))
+            broken.append(broker.network.cut_for_a_while(rng))
             return 0
 
         plan = Plan(seed, 3_000, warehouse=1, supervisor=0, publishers=1, broker=5)

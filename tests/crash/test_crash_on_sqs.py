@@ -7,9 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.crash.brokers import sqs_settings
+from tests.crash.running import Running
 from tests.crash.test_crash import Plan, check_all, crash
+from tests.servers.proxy import carrying
 from tests.servers.sqs import Server
 
 
@@ -19,6 +22,28 @@ def test_publishers_and_loader_are_killed_and_nothing_is_lost_or_doubled(sqs_ser
     with contextlib.closing(left.running):
         assert sum(left.kills.values()) >= 1
         check_all(left, knows_resent=False)  # so little traffic may have no message that is no record
+
+
+def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(
+    sqs_server: Server, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    rng = random.Random(seed)
+    broken: list[int] = []
+    with carrying(sqs_server.port) as network:
+
+        def cut(running: Running) -> int:
+            del running
+            broken.append(network.cut_for_a_while(rng))
+            return 0
+
+        config = structs.replace(sqs_server.config(), endpoint=f"http://127.0.0.1:{network.port}")
+        plan = Plan(seed, 800, warehouse=1, supervisor=0, publishers=1, broker=5)
+        left = crash(tmp_path, plan, sqs_settings(config), cut)
+        with contextlib.closing(left.running):
+            assert left.kills["broker"] == 5
+            assert sum(broken) > 5
+            check_all(left, knows_resent=False)
 
 
 @pytest.mark.soak

@@ -167,15 +167,16 @@ class SqsQueue:
 
     table = "{data.kind}"
 
-    def __init__(self, server: Server, **more: Any) -> None:
+    def __init__(self, server: Server, endpoint: str | None = None, **more: Any) -> None:
         self.server = server
+        self.endpoint = endpoint or server.endpoint
         self.url = server.make_queue()
         self.more = more
 
     def settings(self) -> str:
         more = "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.more.items())
         return (
-            f'type = "sqs"\nqueue_url = "{self.url}"\nendpoint = "{self.server.endpoint}"\nregion = "{REGION}"\n'
+            f'type = "sqs"\nqueue_url = "{self.url}"\nendpoint = "{self.endpoint}"\nregion = "{REGION}"\n'
             f'access_key_id = "{KEY}"\nsecret_access_key = "{SECRET}"\nvisibility_s = 30\n{more}'
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 
@@ -69,6 +71,17 @@ class Proxy:
     def mend(self) -> None:
         """Carry new connections."""
         self._refusing = False
+
+    def cut_for_a_while(self, rng: random.Random) -> int:
+        """Connections break, and are refused for a while; or they stay, and nothing arrives any more until they
+        break. How many there were."""
+        if rng.random() < 0.5:
+            self.swallow()
+            time.sleep(rng.uniform(0, 0.4))
+        broken = self.cut(refuse=True)
+        time.sleep(rng.uniform(0, 0.4))
+        self.mend()
+        return broken
 
     def close(self) -> None:
         self._listening.close()

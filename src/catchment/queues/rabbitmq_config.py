@@ -15,8 +15,12 @@ def check_url(url: str) -> None:
         port = parts.port
     except ValueError:
         port = 0
-    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
+    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname or port == 0:
         raise ValueError("must be an address with amqp:// or amqps://", 'such as "${RABBITMQ_URL}"')
+    if parts.query or parts.fragment:
+        raise ValueError(
+            "must be an address alone, without options behind a `?`", "settings of their own, such as heartbeat_s"
+        )
     if parts.username and not parts.password:
         raise ValueError("names a user without a password", "amqps://user:password@host/vhost")
     if "/" in parts.path[1:]:
