@@ -61,7 +61,7 @@ class Rig:
 
     def put(self, *messages: Message) -> list[Part]:
         """Archive the messages as one round."""
-        taken = Round(self.loader.look, "test")
+        taken = Round(self.loader.look, "test", fits_of=self.loader.fits_of)
         taken.add(Delivery(messages, None))
         self.now += timedelta(seconds=1)
         return taken.close(self.archive, self.now)

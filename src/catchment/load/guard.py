@@ -19,7 +19,7 @@ import msgspec
 
 from catchment.errors import Malformed
 from catchment.load.contracts import Contract
-from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type
+from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type, sent_type
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 """What msgspec raises for bytes that are no record: also of no UTF-8, nested too deep, of a time before year 1."""
@@ -132,22 +132,26 @@ def distinct(sights: Sequence[Sight]) -> bool:
     return len(everything) == total
 
 
-def trusted(shape: Shape, memory: TableMemory, contract: Contract) -> Any:
-    """`decode_lines` for records that may be loaded as they lie; None where none may."""
+def trusted(shape: Shape, memory: TableMemory, contract: Contract, *, is_sent: bool = False) -> Any:
+    """`decode_lines` for records that may be loaded as they lie; None where none may. `is_sent`: as others send
+    them, not stamped yet."""
     if shape.version == 0 or shape.key or not lies_well(shape):
         return None
     fields = {column.field for column in shape.columns}
     if not contract.required <= fields or not all(map(is_nameable, contract.dropped)):
         return None
-    return _decoder(shape, memory.always_null - fields, contract.dropped, contract.required)
+    return _decoder(shape, memory.always_null - fields, contract.dropped, contract.required, is_sent)
 
 
 @lru_cache(maxsize=1_000)
-def _decoder(shape: Shape, always_null: frozenset[str], ignored: frozenset[str], required: frozenset[str]) -> Any:
+def _decoder(
+    shape: Shape, always_null: frozenset[str], ignored: frozenset[str], required: frozenset[str], is_sent: bool
+) -> Any:
     fields = {column.field for column in shape.columns}
     if {name.lower() for name in ignored - fields} & {field.lower() for field in fields}:
         return None  # DuckDB, which folds case, would read the one as the other
-    return msgspec.json.Decoder(record_type(shape, always_null, ignored=ignored, required=required)).decode_lines
+    kind = sent_type if is_sent else record_type
+    return msgspec.json.Decoder(kind(shape, always_null, ignored=ignored, required=required)).decode_lines
 
 
 def is_utf8(plain: bytes) -> bool:

@@ -15,6 +15,7 @@ from catchment import metrics
 from catchment.archives import Archive
 from catchment.errors import CatchmentError, Retry, StorageError
 from catchment.load.config import LoadConfig
+from catchment.load.fitting import FitsOf
 from catchment.load.in_flight import InFlight
 from catchment.load.round import Look, Part, Round
 from catchment.log import get_log
@@ -49,6 +50,7 @@ class Intake:
     is_wanted: Callable[[], bool]
     """Whether one of those it hands over to has nothing to do."""
     in_flight: InFlight
+    fits_of: FitsOf = lambda _: None
     source: str = "queue"
     trouble: str = ""
     """What keeps it from receiving or archiving at the moment."""
@@ -70,7 +72,7 @@ class Intake:
         first = self.queue.receive(_RECEIVE_BYTES, _IDLE_WAIT_S)
         if first is None:
             return None
-        taken = Round(self.look, self.source, self.config.dedupe_window)
+        taken = Round(self.look, self.source, self.config.dedupe_window, self.fits_of)
         opened_s = kept_s = time.monotonic()
         age_s = self.age_s()
         is_behind = taken.add(first) >= _RECEIVE_BYTES // 2

@@ -21,7 +21,8 @@ from catchment.load.changes import Changes, Tell, say
 from catchment.load.config import LoadConfig
 from catchment.load.contracts import Contracts
 from catchment.load.files import Incoming, parse
-from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look
+from catchment.load.fitting import Fits
+from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look, trusted
 from catchment.load.halts import Halts
 from catchment.load.limits import Limits, Place
 from catchment.load.others import others_of, prepare_others
@@ -119,14 +120,23 @@ class Loader:
         """The guard, for one pack; not for one so small that its rows may be looked at one by one: a new type for
         it, as each change of a table's columns needs one, costs far more. With no word from the warehouse nothing
         fits, so that archiving goes on."""
-        if _are_few(plain):
+        if _are_few(plain) or (shape := self._shape(table)) is None:
             return None
+        return look(plain, shape, self.memory.of(table), self.contracts.of(table))
+
+    def fits_of(self, table: str) -> Fits | None:
+        """How records are decoded, as others send them, that may be loaded as they lie once they are stamped."""
+        if (shape := self._shape(table)) is None:
+            return None
+        decode = trusted(shape, self.memory.of(table), self.contracts.of(table), is_sent=True)
+        return None if decode is None else Fits(decode, shape.version)
+
+    def _shape(self, table: str) -> Shape | None:
         try:
-            shape = self.warehouse.shape(table)
+            return self.warehouse.shape(table)
         except CatchmentError as error:
             _log.debug("cannot tell a table's columns", table=table, exc=error)
             return None
-        return look(plain, shape, self.memory.of(table), self.contracts.of(table))
 
     def load(self, parts: Sequence[Part], *, past_ledger: bool = False) -> list[Loaded]:
         """Load these parts; those that have to wait (`waits`) are left for later.

@@ -1,8 +1,8 @@
 """Plain messages, many at a time: what other people's services publish, one JSON record each, becomes stamped lines.
 
-Most are simple: one line, one record of table, data, id and perhaps source. Those are decoded by C loops, and as
-lines they stay what they are, with what the stamp adds put in front. Whatever is not simple goes the careful way,
-message by message, and comes out as the same record.
+Most fit their table as it stands (`fitting`). Most others are simple: one line, one record of table, data, id and
+perhaps source. Those are decoded by C loops, and as lines they stay what they are, with what the stamp adds put in
+front. Whatever is not simple goes the careful way, message by message, and comes out as the same record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from itertools import groupby, repeat
 from operator import attrgetter, contains
 from typing import Annotated
@@ -18,7 +17,9 @@ from typing import Annotated
 import msgspec
 
 from catchment.errors import Malformed
+from catchment.load.fitting import FitsOf, fitting
 from catchment.load.guard import is_utf8
+from catchment.load.plain_lines import front_of, in_lines, is_others_table, may_be_deep
 from catchment.pack import plain_lines
 from catchment.queues import Message
 from catchment.queues.foreign import dead_message, identified, second_of, stamp_of
@@ -30,17 +31,13 @@ from catchment.record import (
     OWN_TIME_MARGIN,
     Line,
     Stamp,
-    check_table,
     decode,
     earlier,
     may_escape_badly,
     now,
-    timestamp,
 )
 
 AT_ONCE = 1_000
-LINES_TOGETHER, BYTES_TOGETHER = 200, 64 * 1024
-"""So many lines of one table and time, of about so many bytes, are kept as one at most: packs are cut between them."""
 _FEW = 8
 _UUID_CHARACTERS = 36
 
@@ -68,12 +65,16 @@ _body = attrgetter("body")
 _enqueued_at = attrgetter("enqueued_at")
 
 
-def stamped(messages: Sequence[Message], source: str, window: timedelta) -> Iterator[Line]:
+def stamped(
+    messages: Sequence[Message], source: str, window: timedelta, fits_of: FitsOf = lambda _: None
+) -> Iterator[Line]:
     """Each message's records as lines, several in one where they share their times; of what is no record, the line
-    of a dead letter."""
+    of a dead letter. What fits its table, as far as `fits_of` can say, comes with what the guard saw of it."""
+    lines, others = fitting(messages, source, window, fits_of)
+    yield from lines
     careful = _Careful(source, window)
-    for start in range(0, len(messages), AT_ONCE):
-        yield from _stamped(messages[start : start + AT_ONCE], careful)
+    for start in range(0, len(others), AT_ONCE):
+        yield from _stamped(others[start : start + AT_ONCE], careful)
 
 
 def _stamped(messages: Sequence[Message], careful: _Careful) -> Iterator[Line]:
@@ -103,19 +104,12 @@ def _records(messages: Sequence[Message]) -> list[_Simple] | None:
         return None
     if any(map(contains, bodies, repeat(_BACKSLASH))) and any(map(may_escape_badly, bodies)):
         return None
-    if any(len(body) > MAX_RECORD_BYTES or _may_be_deep(body) for body in bodies if len(body) > 2 * MAX_DEPTH):
+    if any(len(body) > MAX_RECORD_BYTES or may_be_deep(body) for body in bodies if len(body) > 2 * MAX_DEPTH):
         return None
     try:
         return list(map(_decode, bodies))
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def _may_be_deep(body: bytes) -> bool:
-    # Arrays of 2 bytes and objects of 6, more than MAX_DEPTH of both, leave room for so many objects.
-    objects = (len(body) - 2 * MAX_DEPTH) // 4
-    arrays = body.count(b"[")
-    return arrays + objects > MAX_DEPTH and arrays + body.count(b"{") > MAX_DEPTH
 
 
 def _lines(
@@ -140,7 +134,7 @@ def _lines(
             or data[0] != _BRACE
             or (len(identity) == _UUID_CHARACTERS and identity[14] == "7")  # a UUIDv7 holds a time of its own
             or not (identity or message.identity)
-            or not _is_table(table)
+            or not is_others_table(table)
         ):
             yield from careful.lines(message)
         elif identity:
@@ -166,24 +160,9 @@ def _together(
         not_before = earlier(received_at, OWN_TIME_MARGIN if is_stable and not has_id else careful.window)
         if own_time is not None:
             not_before = max(not_before, earlier(own_time, OWN_TIME_MARGIN))
-        front = b'{"received_at":"%b","not_before":"%b",' % (timestamp(received_at), timestamp(not_before))
-        if not has_source:
-            front += b'"source":%b,' % _encode(careful.source)
-        fitting = BYTES_TOGETHER * len(rests) // sum(map(len, rests))
-        at_once = max(1, min(LINES_TOGETHER, fitting))
-        for start in range(0, len(rests), at_once):
-            some = rests[start : start + at_once]
-            text = b"%b%b\n" % (front, (b"\n" + front).join(some))
-            yield Line(table, text, received_at, not_before, len(some))
-
-
-@lru_cache(maxsize=10_000)
-def _is_table(table: str) -> bool:
-    try:
-        check_table(table)
-    except Malformed:
-        return False
-    return not table.startswith(f"{OWN_SCHEMA}.")
+        front = front_of(received_at, not_before, None if has_source else careful.source)
+        for start, end, text in in_lines(front, rests):
+            yield Line(table, text, received_at, not_before, end - start)
 
 
 class _Careful:

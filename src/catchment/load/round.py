@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from operator import attrgetter
 
 from catchment.archives import Archive
 from catchment.errors import Malformed
 from catchment.load.files import new_incoming
+from catchment.load.fitting import FitsOf, SeenLine
 from catchment.load.guard import Sight
 from catchment.load.plain import stamped
 from catchment.pack import (
@@ -100,6 +102,7 @@ class Round:
     look: Look
     source: str
     window: timedelta = DEFAULT_WINDOW
+    fits_of: FitsOf = lambda _: None
     rows: int = 0
     received_bytes: int = 0
     deliveries: list[Delivery] = field(default_factory=list)
@@ -119,7 +122,7 @@ class Round:
             for message in delivery.messages:
                 if is_packed(message.body):
                     self._add_packs(message)
-        for line in stamped(plain, self.source, self.window):
+        for line in stamped(plain, self.source, self.window, self.fits_of):
             self._file(line)
         return received_bytes
 
@@ -206,7 +209,7 @@ class Round:
             built = (pool.map if pool else map)(_packed, pieces)
             for (table, late), packs in built:
                 held = self._packs.setdefault((table, late), [])
-                held += [Held(pack, self.look(table, plain)) for pack, plain in packs]
+                held += [Held(pack, sight or self.look(table, plain)) for pack, plain, sight in packs]
         self._lines.clear()
 
     def _filed(self, file: _File) -> None:
@@ -216,10 +219,14 @@ class Round:
             del self._packs[table, file.late]
 
 
-def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes]]]:
+def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes, Sight | None]]]:
+    """Packs of some lines, with what was seen of them where that is known of each."""
     key, lines = piece
     table, _ = key
-    return key, list(build_bounded(table, lines))
+    packs = list(build_bounded(table, lines))
+    sights = [line.sight if isinstance(line, SeenLine) else None for line in lines]
+    sight = joined_sight(sights) if len(packs) == 1 else None
+    return key, [(pack, plain, sight) for pack, plain in packs]
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:
@@ -272,7 +279,7 @@ def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:
     return Sight(
         shape_version=seen[0].shape_version,
         count=sum(each.count for each in seen),
-        identities=tuple(identity for each in seen for identity in each.identities),
+        identities=tuple(chain.from_iterable(each.identities for each in seen)),
         source=seen[0].source,
         first_received_at=min(each.first_received_at for each in seen),
         last_received_at=max(each.last_received_at for each in seen),

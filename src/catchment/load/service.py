@@ -106,6 +106,7 @@ class LoadService:
             self._hand_over,
             lambda: self._idle > 0,
             self._in_flight,
+            self._loader.fits_of,
         )
         try:
             self._intake.run(stop)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw
 
+from catchment.record import MAX_ID_CHARACTERS
+
 ColumnType = Literal["boolean", "bigint", "double", "timestamptz", "varchar", "json"]
 
 METADATA = ("_id", "_received_at", "_source", "_batch", "_loaded_at", "_rescued", "_version", "_key")
@@ -137,23 +139,7 @@ def record_type(
     Not seen by it: duplicate keys, NUL, a seventh fractional digit, invalid UTF-8 inside JSON columns.
     A type takes milliseconds to make and half a kilobyte a column.
     """
-    needed: list[Any] = []
-    fields: list[Any] = []
-    for at, column in enumerate(shape.columns):
-        kind = _BOUNDED[column.type]
-        if column.field in required:
-            not_null = _NOT_NULL if column.type == "json" else kind
-            needed.append((f"f{at}", not_null, msgspec.field(name=column.field)))
-        else:
-            nullable = Raw if column.type == "json" else kind | None  # Raw takes null, and no union
-            allowed = None if column.field in ignored else nullable
-            fields.append((f"f{at}", allowed, msgspec.field(default=None, name=column.field)))
-    passed = ignored - always_null - {column.field for column in shape.columns}
-    for letter, names, kind in (("n", always_null, None), ("i", passed, Raw)):
-        fields += [
-            (f"{letter}{at}", kind, msgspec.field(default=None, name=name)) for at, name in enumerate(sorted(names))
-        ]
-    data = msgspec.defstruct("Data", [*needed, *fields], forbid_unknown_fields=True, gc=False)
+    data = _data_type(shape, always_null, ignored, required)
     keyed: list[Any] = [("op", str, "upsert"), ("key", Raw, Raw(b"")), ("version", str, "")] if shape.key else []
     return msgspec.defstruct(
         "StampedRecord",
@@ -170,6 +156,49 @@ def record_type(
         forbid_unknown_fields=True,
         gc=False,
     )
+
+
+def sent_type(
+    shape: Shape,
+    always_null: frozenset[str] = frozenset(),
+    *,
+    ignored: frozenset[str] = frozenset(),
+    required: frozenset[str] = frozenset(),
+) -> type[msgspec.Struct]:
+    """The same of a record as others send it, with an id and nothing of its own that a stamp would give it."""
+    return msgspec.defstruct(
+        "SentRecord",
+        [
+            ("table", Literal[shape.table]),
+            ("id", Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]),
+            ("data", _data_type(shape, always_null, ignored, required)),
+            ("source", Annotated[str, Meta(min_length=1)], ""),
+        ],
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+def _data_type(
+    shape: Shape, always_null: frozenset[str], ignored: frozenset[str], required: frozenset[str]
+) -> type[msgspec.Struct]:
+    needed: list[Any] = []
+    fields: list[Any] = []
+    for at, column in enumerate(shape.columns):
+        kind = _BOUNDED[column.type]
+        if column.field in required:
+            not_null = _NOT_NULL if column.type == "json" else kind
+            needed.append((f"f{at}", not_null, msgspec.field(name=column.field)))
+        else:
+            nullable = Raw if column.type == "json" else kind | None  # Raw takes null, and no union
+            allowed = None if column.field in ignored else nullable
+            fields.append((f"f{at}", allowed, msgspec.field(default=None, name=column.field)))
+    passed = ignored - always_null - {column.field for column in shape.columns}
+    for letter, names, kind in (("n", always_null, None), ("i", passed, Raw)):
+        fields += [
+            (f"{letter}{at}", kind, msgspec.field(default=None, name=name)) for at, name in enumerate(sorted(names))
+        ]
+    return msgspec.defstruct("Data", [*needed, *fields], forbid_unknown_fields=True, gc=False)
 
 
 @lru_cache(maxsize=1_000)
