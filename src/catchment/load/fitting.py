@@ -29,6 +29,9 @@ AT_ONCE = 256
 
 _UUID_CHARACTERS = 36
 
+_body = attrgetter("body")
+_enqueued_at = attrgetter("enqueued_at")
+
 
 @dataclass(frozen=True, slots=True)
 class Fits:
@@ -55,8 +58,7 @@ def fitting(
     if len(messages) < MANY:
         return [], messages
     alike: defaultdict[bytes, list[Message]] = defaultdict(list)
-    for message in messages:
-        body = message.body
+    for message, body in zip(messages, map(_body, messages), strict=True):
         alike[body[: body.find(b",")]].append(message)  # up to behind the table's name, as most write it
     lines: list[SeenLine] = []
     others: list[Message] = []
@@ -129,7 +131,7 @@ class _Together:
     @classmethod
     def of(cls, some: Sequence[Message], fits_of: FitsOf) -> _Together | None:
         """None unless every one of them is of one form, and fits its table."""
-        bodies = [message.body for message in some]
+        bodies = list(map(_body, some))
         form = _form_of(bodies[0])
         if form is None or not is_others_table(form.table):
             return None
@@ -142,14 +144,14 @@ class _Together:
         except UNREADABLE:
             return None
         ids = [record.id for record in records]
-        if not _are_of(form, bodies, ids) or any(map(_may_hold_a_time, ids)):
+        if not _are_of(form, bodies, ids) or _may_hold_times(ids):
             return None
         return cls(form, fits.shape_version, ids, records[0].source)
 
     def lines(self, some: Sequence[Message], source: str, window: timedelta) -> Iterator[SeenLine]:
         """Lines of these messages, those that share their time together, as `Stamp.line` would make them."""
         start = 0
-        for enqueued_at, sharing in groupby(map(attrgetter("enqueued_at"), some)):
+        for enqueued_at, sharing in groupby(map(_enqueued_at, some)):
             end = start + sum(1 for _ in sharing)
             yield from self._lines(some[start:end], self.ids[start:end], enqueued_at or now(), source, window)
             start = end
@@ -183,7 +185,8 @@ def _is_plainly_text(text: bytes, bodies: Sequence[bytes]) -> bool:
         and b"\\u" not in text
         and text.count(b'"data"') == len(bodies)
         and is_utf8(text)
-        and not any(len(body) > MAX_RECORD_BYTES or may_be_deep(body) for body in bodies if len(body) > 2 * MAX_DEPTH)
+        and max(map(len, bodies)) <= MAX_RECORD_BYTES
+        and not any(map(may_be_deep, [body for body in bodies if len(body) > 2 * MAX_DEPTH]))
     )
 
 
@@ -198,6 +201,6 @@ def _are_of(form: _Form, bodies: Sequence[bytes], ids: Sequence[str]) -> bool:
     return all(map(bytes.startswith, bodies, begins)) and all(map(bytes.endswith, bodies, ends))
 
 
-def _may_hold_a_time(identity: str) -> bool:
+def _may_hold_times(ids: Sequence[str]) -> bool:
     """A UUIDv7 does: how far back copies of it may be is told by that."""
-    return len(identity) == _UUID_CHARACTERS and identity[14] == "7"
+    return "7" in {identity[14] for identity in ids if len(identity) == _UUID_CHARACTERS}
