@@ -2,6 +2,7 @@
 
     <lane>/        an embedded queue of one process
     <lane>.lock    flocked by the process whose lane it is, for as long as it lives
+    <lane>.drained a lane on its way out: it goes at once for whoever counts what waits
     broken/        damaged files of lanes that are gone
 
 A lane whose lock can be had was left behind: whoever comes first adopts it, and removes it once it is drained.
@@ -21,7 +22,7 @@ from catchment.queues.sqlite import Config, SqliteQueue, faults, files
 from catchment.queues.sqlite.lock import FileLock
 
 _FULL_S = 1.0
-_LOCK = ".lock"
+_LOCK, _DRAINED = ".lock", ".drained"
 
 
 class Lane:
@@ -64,7 +65,9 @@ class Lane:
                 aside = self._folder.parent / files.BROKEN
                 aside.mkdir(exist_ok=True)
                 file.rename(aside / f"{self._folder.name}-{file.name}")
-            shutil.rmtree(self._folder, ignore_errors=True)
+            drained = self._folder.with_suffix(_DRAINED)
+            self._folder.rename(drained)
+            shutil.rmtree(drained, ignore_errors=True)
             self._lock.path.unlink(missing_ok=True)
         self._lock.release()
 
@@ -85,6 +88,8 @@ def adopt(outbox: Path, max_bytes: int) -> list[Lane]:
     """The lanes that nobody has any more, ours from now on."""
     adopted = []
     with faults.storage_errors(outbox):
+        for drained in outbox.glob(f"*{_DRAINED}"):  # by a process that was killed, or is about to
+            shutil.rmtree(drained, ignore_errors=True)
         for folder in _folders(outbox):
             lock = FileLock.take(outbox / (folder.name + _LOCK))
             if lock is None:
@@ -109,5 +114,6 @@ def waiting(outbox: Path) -> QueueStats:
 
 def _folders(outbox: Path) -> list[Path]:
     with suppress(FileNotFoundError):
-        return sorted(each for each in outbox.iterdir() if each.is_dir() and each.name != files.BROKEN)
+        lanes = [each for each in outbox.iterdir() if each.suffix != _DRAINED and each.name != files.BROKEN]
+        return sorted(each for each in lanes if each.is_dir())
     return []

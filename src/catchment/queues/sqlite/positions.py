@@ -52,13 +52,16 @@ def read(db: sqlite3.Connection) -> dict[str, list[Span]]:
 
 def read_file(folder: Path) -> dict[str, list[Span]]:
     """Spans by file, for whoever is not the consumer."""
+    path = folder / POSITIONS
+    if not path.exists():
+        return {}  # nobody has consumed anything yet: looked at first, since it may come while we fail to open it
     try:
-        with closing(files.connect_to_read(folder / POSITIONS)) as db:
+        with closing(files.connect_to_read(path)) as db:
             return read(db)
     except sqlite3.OperationalError:
-        if (folder / POSITIONS).exists():
+        if path.exists():
             raise
-        return {}  # nobody has consumed anything yet, or the folder was removed meanwhile
+        return {}  # the folder was removed meanwhile
 
 
 class Positions:
