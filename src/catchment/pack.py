@@ -200,13 +200,18 @@ def cut(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
     """The lines in pieces of as many as a pack may have."""
     start = count = size = 0
     for end, line in enumerate(lines):
-        if end > start and (count + line.count > MAX_RECORDS or size + len(line.text) > MAX_PLAIN_BYTES):
+        if not has_room(count, size, line):
             yield lines[start:end]
             start, count, size = end, 0, 0
         count += line.count
         size += len(line.text)
     if start < len(lines):
         yield lines[start:]
+
+
+def has_room(count: int, size: int, line: Line) -> bool:
+    """Whether a pack of so many records, of so many bytes as text, takes this line as well. An empty one does."""
+    return not count or (count + line.count <= MAX_RECORDS and size + len(line.text) <= MAX_PLAIN_BYTES)
 
 
 def build_bounded(table: str, lines: Sequence[Line]) -> Iterator[tuple[Pack, bytes]]:

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from catchment.archives.disk import DiskArchive
 from catchment.errors import Retry
 from catchment.load.files import Incoming, parse
-from catchment.load.guard import Sight
+from catchment.load.guard import Sight, joined_sight
 from catchment.load.round import (
     OWN_FILE_ROWS,
     SMALL_PACK_RECORDS,
     Held,
     Part,
     Round,
-    joined_sight,
     merge,
     read_parts,
 )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter, gt
 from typing import Any
 
@@ -130,6 +131,23 @@ def distinct(sights: Sequence[Sight]) -> bool:
         everything.update(each.identities)
         total += each.count
     return len(everything) == total
+
+
+def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:
+    """What several packs of a table hold together; None if one was not seen, or they differ in shape or source."""
+    seen = [each for each in sights if each is not None]
+    if len(seen) < len(sights) or len({(each.shape_version, each.source) for each in seen}) > 1:
+        return None
+    return Sight(
+        shape_version=seen[0].shape_version,
+        count=sum(each.count for each in seen),
+        identities=tuple(chain.from_iterable(each.identities for each in seen)),
+        source=seen[0].source,
+        first_received_at=min(each.first_received_at for each in seen),
+        last_received_at=max(each.last_received_at for each in seen),
+        search_from=min(each.search_from for each in seen),
+        early=any(each.early for each in seen),
+    )
 
 
 def trusted(shape: Shape, memory: TableMemory, contract: Contract, *, is_sent: bool = False) -> Any:

@@ -6,19 +6,18 @@ Closing writes the archive's files, whole or absent; the caller acknowledges aft
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain
 from operator import attrgetter
 
 from catchment.archives import Archive
 from catchment.errors import Malformed
 from catchment.load.files import new_incoming
-from catchment.load.fitting import FitsOf, SeenLine
-from catchment.load.guard import Sight
+from catchment.load.fitting import FitsOf
+from catchment.load.guard import Sight, joined_sight
+from catchment.load.packing import Key, Packing
 from catchment.load.plain import stamped
 from catchment.pack import (
     FORMAT_VERSION,
@@ -27,10 +26,8 @@ from catchment.pack import (
     Pack,
     any_packed,
     assemble,
-    build_bounded,
     check_lines,
     compress,
-    cut,
     decompress,
     is_late,
     is_packed,
@@ -48,12 +45,6 @@ SMALL_PACK_RECORDS = 50
 
 WRITERS = 8
 """So many files are written at a time where each waits for a distant store."""
-
-MANY_LINES = 5_000
-"""From here on a thread that compresses is worth starting."""
-
-_Key = tuple[str, bool]
-"""Table, and whether late."""
 
 Look = Callable[[str, bytes], Sight | None]
 """The guard: table and plain lines → what they hold, if all fit."""
@@ -106,8 +97,8 @@ class Round:
     rows: int = 0
     received_bytes: int = 0
     deliveries: list[Delivery] = field(default_factory=list)
-    _packs: dict[_Key, list[Held]] = field(default_factory=dict)
-    _lines: dict[_Key, list[Line]] = field(default_factory=dict)
+    _packs: dict[Key, list[Held]] = field(default_factory=dict)
+    _packing: Packing = field(default_factory=Packing)
     _parts: list[Part] = field(default_factory=list)
 
     def add(self, delivery: Delivery) -> int:
@@ -151,7 +142,7 @@ class Round:
         self.rows += pack.header.count
 
     def _file(self, line: Line) -> None:
-        self._lines.setdefault((line.table, is_late(line)), []).append(line)
+        self._packing.add((line.table, is_late(line)), line)
         self.rows += line.count
 
     def _bury(self, message: Message, error: Malformed, body: bytes, ordinal: int, table: str = "") -> None:
@@ -201,32 +192,16 @@ class Round:
             written.result()
 
     def _build(self) -> None:
-        """Make packs of the lines. Compressing lets go of the interpreter: in a thread of its own it goes on while
-        the guard looks."""
-        pieces = [(key, some) for key, lines in self._lines.items() for some in cut(lines)]
-        many = sum(line.count for _, some in pieces for line in some) > MANY_LINES
-        with ThreadPoolExecutor(1, "compress") if many else contextlib.nullcontext() as pool:
-            built = (pool.map if pool else map)(_packed, pieces)
-            for (table, late), packs in built:
-                held = self._packs.setdefault((table, late), [])
-                held += [Held(pack, sight or self.look(table, plain)) for pack, plain, sight in packs]
-        self._lines.clear()
+        """Make packs of the lines, with a look at those of which nothing was seen yet."""
+        for key, packs in self._packing.packs():
+            held = self._packs.setdefault(key, [])
+            held += [Held(pack, sight or self.look(pack.header.table, plain)) for pack, plain, sight in packs]
 
     def _filed(self, file: _File) -> None:
         alone = len(file.tables) == 1
         for table, held in file.tables:
             self._parts.append(Part(file.name, table, tuple(held), alone, file.late))
             del self._packs[table, file.late]
-
-
-def _packed(piece: tuple[_Key, Sequence[Line]]) -> tuple[_Key, list[tuple[Pack, bytes, Sight | None]]]:
-    """Packs of some lines, with what was seen of them where that is known of each."""
-    key, lines = piece
-    table, _ = key
-    packs = list(build_bounded(table, lines))
-    sights = [line.sight if isinstance(line, SeenLine) else None for line in lines]
-    sight = joined_sight(sights) if len(packs) == 1 else None
-    return key, [(pack, plain, sight) for pack, plain in packs]
 
 
 def merge(table: str, held: Sequence[Held]) -> list[Held]:
@@ -269,23 +244,6 @@ def _join(table: str, small: Sequence[Held]) -> Held:
         not_before=min(h.not_before for h in headers),
     )
     return Held(Pack(header, assemble(header, frame), frame), joined_sight([each.sight for each in small]))
-
-
-def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:
-    """What several packs of a table hold together; None if one was not seen, or they differ in shape or source."""
-    seen = [each for each in sights if each is not None]
-    if len(seen) < len(sights) or len({(each.shape_version, each.source) for each in seen}) > 1:
-        return None
-    return Sight(
-        shape_version=seen[0].shape_version,
-        count=sum(each.count for each in seen),
-        identities=tuple(chain.from_iterable(each.identities for each in seen)),
-        source=seen[0].source,
-        first_received_at=min(each.first_received_at for each in seen),
-        last_received_at=max(each.last_received_at for each in seen),
-        search_from=min(each.search_from for each in seen),
-        early=any(each.early for each in seen),
-    )
 
 
 def read_parts(

@@ -1,0 +1,80 @@
+"""Lines on their way into packs: as soon as a pack is full a thread compresses it, which lets go of the interpreter,
+while more lines come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from catchment.load.fitting import SeenLine
+from catchment.load.guard import Sight, joined_sight
+from catchment.pack import Pack, build_bounded, has_room
+from catchment.record import Line
+
+MANY_LINES = 5_000
+"""From here on a thread that compresses is worth starting for packs that are not full."""
+
+Key = tuple[str, bool]
+"""Table, and whether late."""
+
+Packed = tuple[Pack, bytes, Sight | None]
+"""A pack, its plain lines, and what was seen of them where that is known of each."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """The lines of the next pack."""
+
+    lines: list[Line] = field(default_factory=list)
+    count: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Packing:
+    """Takes lines, gives packs: those of one table in the order of their lines."""
+
+    _open: dict[Key, _Open] = field(default_factory=dict)
+    _full: list[tuple[Key, Future[list[Packed]]]] = field(default_factory=list)
+    _thread: ThreadPoolExecutor | None = None
+
+    def add(self, key: Key, line: Line) -> None:
+        """Take one more line, or several in one."""
+        piece = self._open.get(key)
+        if piece is None:
+            piece = self._open[key] = _Open()
+        elif not has_room(piece.count, piece.size, line):
+            self._full.append((key, self._compressing().submit(_packed, key, piece.lines)))
+            piece = self._open[key] = _Open()
+        piece.lines.append(line)
+        piece.count += line.count
+        piece.size += len(line.text)
+
+    def packs(self) -> Iterator[tuple[Key, list[Packed]]]:
+        """All that was added since the last call, packed."""
+        pieces = [(key, piece.lines) for key, piece in self._open.items()]
+        if self._thread is None and sum(piece.count for piece in self._open.values()) <= MANY_LINES:
+            self._open.clear()
+            yield from ((key, _packed(key, lines)) for key, lines in pieces)
+            return
+        full = [*self._full, *((key, self._compressing().submit(_packed, key, lines)) for key, lines in pieces)]
+        self._open.clear()
+        self._full.clear()
+        for key, packed in full:
+            yield key, packed.result()
+        self._compressing().shutdown()
+        self._thread = None
+
+    def _compressing(self) -> ThreadPoolExecutor:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "compress")
+        return self._thread
+
+
+def _packed(key: Key, lines: Sequence[Line]) -> list[Packed]:
+    table, _ = key
+    packs = list(build_bounded(table, lines))
+    sights = [line.sight if isinstance(line, SeenLine) else None for line in lines]
+    sight = joined_sight(sights) if len(packs) == 1 else None
+    return [(pack, plain, sight) for pack, plain in packs]
