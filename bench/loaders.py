@@ -1,4 +1,4 @@
-"""One, two and four loaders on one RabbitMQ and one PostgreSQL: records by core, and whether all are there once."""
+"""One, two, four and eight loaders on one RabbitMQ and one PostgreSQL: records by core, and whether all are there once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from catchment import presence
 from catchment.cli.parts import is_all_loaded
 from catchment.config import Project
 
-LOADERS = (1, 2, 4)
+LOADERS = (1, 2, 4, 8)
 PACKS = 700
 AT_ONCE = 100
 READY_S, LOADED_S = 120, 600
@@ -48,7 +48,7 @@ def run() -> dict[str, Any]:
     per_core = {loaders: each["records_per_core_s"] for loaders, each in taken.items()}
     return result(
         [
-            Check("share_per_core_of_4", per_core[4] / per_core[1], must=None, goal=None, at_least=True),
+            Check("share_per_core_of_8", per_core[8] / per_core[1], must=None, goal=None, at_least=True),
             *(
                 Check(f"records_per_core_s_{loaders}", value, must=None, goal=None, at_least=True)
                 for loaders, value in per_core.items()
