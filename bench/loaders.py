@@ -1,4 +1,4 @@
-"""One, two, four and eight loaders on one RabbitMQ and one PostgreSQL: records by core, and whether all are there once."""
+"""One, two, four and eight loaders on one RabbitMQ and one PostgreSQL: records by core, and whether all are there."""
 
 from __future__ import annotations
 
