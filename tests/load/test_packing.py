@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from catchment.load import packing
 from catchment.load.packing import Packing
 from catchment.pack import MAX_PLAIN_BYTES, MAX_RECORDS, Pack
 from catchment.record import Line
@@ -73,15 +72,17 @@ def test_no_thread_outlives_it(finishes: bool) -> None:
     assert not thread.is_alive()
 
 
-def test_what_fails_in_the_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [10, 3_500])
+def test_after_an_error_what_was_not_dealt_with_comes_again(count: int) -> None:
     working = Packing()
-    for number in range(MAX_RECORDS):
-        working.add(("a.b", False), line("a.b", b"%d\n" % number))
-
-    def fail(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(packing, "build_bounded", fail)
-    working.add(("a.b", False), line("a.b", b"last\n"))
-    with pytest.raises(MemoryError):
-        taken(working)
+    for number in range(count):
+        for table in ("a.b", "c.d"):
+            working.add((table, False), line(table, b"%d\n" % number))
+    giving = working.packs()
+    (table, _), first = next(giving)
+    next(giving)  # and what it is given now it cannot deal with
+    giving.close()
+    found = {table: [int(n) for each, plain, _ in first for n in plain.split()]}
+    for table, packs in taken(working).items():
+        found.setdefault(table, []).extend(int(n) for each in packs for n in each.plain().split())
+    assert found == {"a.b": list(range(count)), "c.d": list(range(count))}

@@ -141,6 +141,18 @@ def test_packs_of_them_keep_their_bounds(count: int, size_bytes: int) -> None:
     assert max(len(each.plain()) for each in packed) <= pack.MAX_PLAIN_BYTES
 
 
+@pytest.mark.parametrize("inner", [b'{"":%b}', b"[%b]", b'{"a":%b}', b'[{"":%b}]'])
+@pytest.mark.parametrize("depth", [190, 197, 198, 199, 203, 230])
+def test_one_nested_too_deep_is_a_dead_letter_among_many(inner: bytes, depth: int) -> None:
+    deep = b"{}"
+    for _ in range(depth // (2 if inner.startswith(b"[{") else 1)):
+        deep = inner % deep
+    some = [Message(b'{"table":"a.b","id":"%d","data":{"c":%b}}' % (at, deep), f"q/{at}", T0) for at in range(3)]
+    careful = _Careful("queue", DEFAULT_WINDOW)
+    alone = [line for message in some for line in careful.lines(message)]
+    assert read(stamped(some, "queue", DEFAULT_WINDOW)) == read(alone)
+
+
 def test_a_message_cannot_reach_into_the_next() -> None:
     """Joined they would be as many records as there are messages, and one of them another's."""
     victim = Message(b'{"table":"a.b","id":"mine","data":{"x":1}}', "q/2", T0)

@@ -3,9 +3,11 @@ while more lines come in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from catchment.load.fitting import SeenLine
 from catchment.load.guard import Sight, joined_sight
@@ -19,7 +21,7 @@ Key = tuple[str, bool]
 """Table, and whether late."""
 
 Packed = tuple[Pack, bytes, Sight | None]
-"""A pack, its plain lines, and what was seen of them where that is known of each."""
+"""A pack, and what was seen of its lines where that is known of each; else these lines."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Packing:
     """Takes lines, gives packs: those of one table in the order of their lines."""
 
     _open: dict[Key, _Open] = field(default_factory=dict)
-    _full: list[tuple[Key, Future[list[Packed]]]] = field(default_factory=list)
+    _begun: deque[tuple[Key, Callable[[], list[Packed]]]] = field(default_factory=deque)
     _thread: ThreadPoolExecutor | None = None
 
     def add(self, key: Key, line: Line) -> None:
@@ -45,31 +47,34 @@ class Packing:
         if piece is None:
             piece = self._open[key] = _Open()
         elif not has_room(piece.count, piece.size, line):
-            self._full.append((key, self._compressing().submit(_packed, key, piece.lines)))
+            self._compress(key, piece.lines)
             piece = self._open[key] = _Open()
         piece.lines.append(line)
         piece.count += line.count
         piece.size += len(line.text)
 
     def packs(self) -> Iterator[tuple[Key, list[Packed]]]:
-        """All that was added since the last call, packed."""
-        pieces = [(key, piece.lines) for key, piece in self._open.items()]
-        if self._thread is None and sum(piece.count for piece in self._open.values()) <= MANY_LINES:
-            self._open.clear()
-            yield from ((key, _packed(key, lines)) for key, lines in pieces)
-            return
-        full = [*self._full, *((key, self._compressing().submit(_packed, key, lines)) for key, lines in pieces)]
+        """All that was added, packed. What was given is forgotten once the next is asked for: after an error the rest
+        comes again."""
+        many = sum(piece.count for piece in self._open.values()) > MANY_LINES
+        for key, piece in self._open.items():
+            if self._thread is not None or many:
+                self._compress(key, piece.lines)
+            else:
+                self._begun.append((key, partial(_packed, key, piece.lines)))
         self._open.clear()
-        self._full.clear()
-        for key, packed in full:
-            yield key, packed.result()
-        self._compressing().shutdown()
-        self._thread = None
+        while self._begun:
+            key, packed = self._begun[0]
+            yield key, packed()
+            self._begun.popleft()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
 
-    def _compressing(self) -> ThreadPoolExecutor:
+    def _compress(self, key: Key, lines: Sequence[Line]) -> None:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "compress")
-        return self._thread
+        self._begun.append((key, self._thread.submit(_packed, key, lines).result))
 
 
 def _packed(key: Key, lines: Sequence[Line]) -> list[Packed]:
@@ -77,4 +82,4 @@ def _packed(key: Key, lines: Sequence[Line]) -> list[Packed]:
     packs = list(build_bounded(table, lines))
     sights = [line.sight if isinstance(line, SeenLine) else None for line in lines]
     sight = joined_sight(sights) if len(packs) == 1 else None
-    return [(pack, plain, sight) for pack, plain in packs]
+    return [(pack, b"" if sight else plain, sight) for pack, plain in packs]

@@ -45,7 +45,7 @@ def is_others_table(table: str) -> bool:
 
 def may_be_deep(body: bytes) -> bool:
     """Whether a record may be nested deeper than `MAX_DEPTH`, by a count of its brackets."""
-    # Arrays of 2 bytes and objects of 6, more than MAX_DEPTH of both, leave room for so many objects.
-    objects = (len(body) - 2 * MAX_DEPTH) // 4
+    # Arrays of 2 bytes and objects of 5, `{"":…}`, more than MAX_DEPTH of both, leave room for so many objects.
+    objects = (len(body) - 2 * MAX_DEPTH) // 3
     arrays = body.count(b"[")
     return arrays + objects > MAX_DEPTH and arrays + body.count(b"{") > MAX_DEPTH
