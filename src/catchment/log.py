@@ -45,7 +45,7 @@ MAX_TEXT_CHARS: Final = 16_384
 """Of one field or traceback: a record of a megabyte in an error message helps nobody."""
 
 _ROOT = "catchment"
-_OURS = frozenset({"ts", "level", "service", "event", "error", "hint", "traceback"})
+_OURS = frozenset({"ts", "level", "service", "event", "error", "traceback"})
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 """Control characters, which could move a terminal's cursor or forge a line."""
 _CONTROL_BUT_LINES = {code: text for code, text in _CONTROL.items() if chr(code) not in "\n\t"}

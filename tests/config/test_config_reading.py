@@ -176,6 +176,12 @@ def test_what_is_no_toml_is_said_with_its_line(project_folder: Write, text: str,
     assert "is no TOML" in mistake.message
 
 
+def test_a_section_that_is_there_twice_is_said_to_be(project_folder: Write) -> None:
+    mistake = only_mistake(project_folder('[queue]\ntype = "sqlite"\n\n[queue]\n'))
+    assert mistake.line == 4
+    assert mistake.hint == "a section stands in the file once: put these lines under the one that is there"
+
+
 def test_what_is_no_utf8_is_said_with_its_line(project_folder: Write) -> None:
     folder = project_folder("")
     (folder / "catchment.toml").write_bytes(b'[project]\nname = "caf\xe9"\n')

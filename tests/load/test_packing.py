@@ -81,7 +81,7 @@ def test_after_an_error_what_was_not_dealt_with_comes_again(count: int) -> None:
     giving = working.packs()
     (table, _), first = next(giving)
     next(giving)  # and what it is given now it cannot deal with
-    giving.close()
+    del giving
     found = {table: [int(n) for each, plain, _ in first for n in plain.split()]}
     for table, packs in taken(working).items():
         found.setdefault(table, []).extend(int(n) for each in packs for n in each.plain().split())

@@ -66,13 +66,10 @@ def _syntax_mistake(name: str, text: str, error: str) -> Mistake:
     place = _PLACE.search(error)
     last_line = text.rstrip().count("\n") + 1
     line = int(place["line"]) if place and place["line"] else last_line
-    return Mistake(
-        name,
-        min(line, last_line),
-        "",
-        f"is no TOML: {_PLACE.sub('', error)}",
-        "texts stand in quotes, a table's name in brackets; https://toml.io has all of it on a page",
-    )
+    hint = "texts stand in quotes, a table's name in brackets; https://toml.io has all of it on a page"
+    if " twice" in error:
+        hint = "a section stands in the file once: put these lines under the one that is there"
+    return Mistake(name, min(line, last_line), "", f"is no TOML: {_PLACE.sub('', error)}", hint)
 
 
 def _lines(text: str) -> dict[KeyPath, int]:

@@ -63,7 +63,7 @@ def explained(error: KafkaError, doing: str, config: KafkaConfig, cause: KafkaEr
         )
     if code == KafkaError.INVALID_RECORD:
         return StorageError(words, f"{config.topic} must not be compacted: cleanup.policy=delete")
-    return Retry(words, "see that the brokers can be reached: catchment doctor")
+    return Retry(words, "see that the brokers run, and that this machine reaches the addresses they tell it")
 
 
 _VAGUE = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
