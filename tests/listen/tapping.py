@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
 import pika
+import pytest
 
 from catchment import presence
 from catchment.queues.kafka_config import KafkaConfig
@@ -217,3 +218,33 @@ def in_background(tapped: Tapped, numbers: Sequence[int]) -> threading.Thread:
     thread = threading.Thread(target=tapped.publish, args=[numbers], daemon=True)
     thread.start()
     return thread
+
+
+PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
+"""So many messages keep a listener busy for some seconds."""
+
+
+def tap_on(kind: str, request: pytest.FixtureRequest) -> Tapped:
+    """Something of this kind on a real broker."""
+    match kind:
+        case "rabbitmq":
+            return Exchange(request.getfixturevalue("rabbit_server"))
+        case "kafka":
+            broker = request.getfixturevalue("kafka_broker")
+            return Topic(broker.config(), broker)
+    return SqsQueue(request.getfixturevalue("sqs_server"))
+
+
+def check_all_once(live: Live, messages: int) -> None:
+    """Wait until all of them are loaded and acknowledged: each is there once, and none is a dead letter."""
+
+    def is_there() -> bool:
+        found = live.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
+        return found.code == 0 and f'"n":{messages}' in found.out.replace(" ", "")
+
+    until(is_there, "all to be loaded")
+    until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
+    until(lambda: live.status()["queue"]["messages"] == 0, "the queue to be empty")
+    rows = live.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers, min(n) AS lowest FROM chat.all")
+    assert rows == [{"rows": messages, "numbers": messages, "lowest": 0}]
+    assert live.letters() == []

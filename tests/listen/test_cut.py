@@ -13,19 +13,19 @@ import pytest
 
 from tests.cli.live import Live
 from tests.listen.tapping import (
+    PUBLISHED,
     Exchange,
     SqsQueue,
     Tapped,
     Topic,
     await_listening,
+    check_all_once,
     in_background,
     project_file,
-    until,
 )
 from tests.servers import kafka
 from tests.servers.proxy import Proxy, carrying
 
-PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
 CUTS = 5
 
 
@@ -69,16 +69,7 @@ def test_nothing_is_lost_and_nothing_doubled(behind: tuple[Tapped, Proxy, int], 
             broken += network.cut_for_a_while(rng)
             publishing.join()
         assert broken >= 2, "the others met no connection: it was not back yet"
-
-        def is_there() -> bool:
-            found = live.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
-            return found.code == 0 and f'"n":{len(numbers)}' in found.out.replace(" ", "")
-
-        until(is_there, "all to be loaded")
-        until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
-        rows = live.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers FROM chat.all")
-        assert rows == [{"rows": len(numbers), "numbers": len(numbers)}]
-        assert live.letters() == []
+        check_all_once(live, len(numbers))
         assert live.down() == 0
     finally:
         live.close()

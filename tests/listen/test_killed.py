@@ -15,22 +15,22 @@ import pytest
 
 from catchment import presence
 from tests.cli.live import Live
-from tests.listen.tapping import Exchange, SqsQueue, Tapped, Topic, await_listening, in_background, project_file, until
+from tests.listen.tapping import (
+    PUBLISHED,
+    Tapped,
+    await_listening,
+    check_all_once,
+    in_background,
+    project_file,
+    tap_on,
+)
 
-PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
 KILLS = {"rabbitmq": 4, "kafka": 4, "sqs": 2}
 
 
 @pytest.fixture(params=["rabbitmq", "kafka", "sqs"])
 def tapped(request: pytest.FixtureRequest) -> Iterator[Tapped]:
-    made: Tapped
-    if request.param == "rabbitmq":
-        made = Exchange(request.getfixturevalue("rabbit_server"))
-    elif request.param == "kafka":
-        broker = request.getfixturevalue("kafka_broker")
-        made = Topic(broker.config(), broker)
-    else:
-        made = SqsQueue(request.getfixturevalue("sqs_server"))
+    made = tap_on(request.param, request)
     yield made
     made.drop()
 
@@ -66,17 +66,7 @@ def test_nothing_is_lost_and_nothing_doubled(tapped: Tapped, request: pytest.Fix
                 killed += kill_listener(live)
             publishing.join()
         assert killed >= 1
-
-        def is_there() -> bool:
-            found = live.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
-            return found.code == 0 and f'"n":{len(numbers)}' in found.out.replace(" ", "")
-
-        until(is_there, "all to be loaded")
-        rows = live.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers, min(n) AS lowest FROM chat.all")
-        assert rows == [{"rows": len(numbers), "numbers": len(numbers), "lowest": 0}]
-        assert live.letters() == []
-        until(lambda: live.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
-        assert live.rows("SELECT count(*) AS rows FROM chat.all") == [{"rows": len(numbers)}]
+        check_all_once(live, len(numbers))
         assert live.down() == 0
     finally:
         live.close()

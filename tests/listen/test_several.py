@@ -14,18 +14,17 @@ import pytest
 from tests.cli.live import CATCHMENT, Live
 from tests.crash.brokers import serving
 from tests.listen.tapping import (
-    Exchange,
-    SqsQueue,
+    PUBLISHED,
     Tapped,
-    Topic,
     await_listening,
+    check_all_once,
     in_background,
     listening_pid,
     project_file,
+    tap_on,
     until,
 )
 
-PUBLISHED = {"rabbitmq": 3_000, "kafka": 3_000, "sqs": 300}
 VISITS = (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)
 """How each visit of the second listener ends."""
 
@@ -37,13 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tapped(request: pytest.FixtureRequest, kind: str) -> Iterator[Tapped]:
-    made: Tapped
-    if kind == "rabbitmq":
-        made = Exchange(request.getfixturevalue("rabbit_server"))
-    elif kind == "kafka":
-        made = Topic(request.getfixturevalue("kafka_broker").config())
-    else:
-        made = SqsQueue(request.getfixturevalue("sqs_server"))
+    made = tap_on(kind, request)
     yield made
     made.drop()
 
@@ -78,17 +71,7 @@ def test_nothing_is_lost_and_nothing_doubled(
                 finally:
                     listener.kill()
                     listener.wait()
-
-            def is_there() -> bool:
-                found = first.run("query", "--format", "json", "SELECT count(DISTINCT n) AS n FROM chat.all")
-                return found.code == 0 and f'"n":{len(numbers)}' in found.out.replace(" ", "")
-
-            until(is_there, "all to be loaded")
-            until(lambda: first.status()["listeners"][0]["messages"] == 0, "all to be acknowledged")
-            until(lambda: first.status()["queue"]["messages"] == 0, "the queue to be empty")
-            rows = first.rows("SELECT count(*) AS rows, count(DISTINCT n) AS numbers FROM chat.all")
-            assert rows == [{"rows": len(numbers), "numbers": len(numbers)}]
-            assert first.letters() == []
+            check_all_once(first, len(numbers))
             assert first.down() == 0
         finally:
             first.close()

@@ -135,9 +135,8 @@ class _Together:
         form = _form_of(bodies[0])
         if form is None or not is_others_table(form.table):
             return None
-        text = b"\n".join(bodies)
-        fits = fits_of(form.table) if _is_plainly_text(text, bodies) else None
-        if fits is None:
+        fits, text = fits_of(form.table), b"\n".join(bodies)
+        if fits is None or not _is_plainly_text(text, bodies):
             return None
         try:
             records = fits.decode(text)

@@ -8,7 +8,7 @@ between archive and ledger, and the sweep's to find.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,10 +22,11 @@ from catchment.load.config import LoadConfig
 from catchment.load.contracts import Contracts
 from catchment.load.files import Incoming, parse
 from catchment.load.fitting import Fits
-from catchment.load.guard import UNREADABLE, Memory, Sight, distinct, look, trusted
+from catchment.load.guard import Memory, Sight, distinct, look, trusted
 from catchment.load.halts import Halts
 from catchment.load.limits import Limits, Place
 from catchment.load.others import others_of, prepare_others
+from catchment.load.part_lines import entry_of, is_keyed, lines_of
 from catchment.load.prepare import Prepared, prepare
 from catchment.load.retention import Retention, RetentionConfig
 from catchment.load.round import Held, Part
@@ -33,7 +34,7 @@ from catchment.load.stamped import Origin
 from catchment.load.too_old import with_old_deleted, without_old
 from catchment.load.views import Views
 from catchment.log import get_log
-from catchment.warehouses import Batch, DeadLetter, LatestView, LedgerEntry, Loaded, Rows, Warehouse
+from catchment.warehouses import Batch, DeadLetter, LatestView, Loaded, Rows, Warehouse
 from catchment.warehouses.shape import Shape
 
 _log = get_log("load")
@@ -62,13 +63,6 @@ class _Share:
     table: str
     parts: Sequence[Part]
     is_others: bool = False
-
-
-class _KeyOnly(msgspec.Struct):
-    key: tuple[str, ...] = ()
-
-
-_decode_key = msgspec.json.Decoder(_KeyOnly).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +165,7 @@ class Loader:
         if self.halts.holds(part.table):
             return Place.WAITS
         place = self.limits.place(part.table)
-        if place is not Place.OWN and _is_keyed(part):
+        if place is not Place.OWN and is_keyed(part):
             return Place.OWN
         if place is Place.WAITS and not isinstance(parse(part.name), Incoming):  # so it was loaded once
             place = self.limits.place(part.table, known=True)
@@ -198,9 +192,9 @@ class Loader:
         if self.retention.keeps_everything:
             return part
         shape = self.warehouse.shape(table)
-        is_keyed = bool(shape.key) if shape.version > 0 else _is_keyed(part)
-        rows_from = self.retention.rows_from(table, datetime.now(UTC), is_keyed=is_keyed)
-        if is_keyed:
+        has_key = bool(shape.key) if shape.version > 0 else is_keyed(part)
+        rows_from = self.retention.rows_from(table, datetime.now(UTC), is_keyed=has_key)
+        if has_key:
             return with_old_deleted(part, rows_from)
         young = without_old(part, rows_from)
         if young.rows < part.rows:
@@ -248,7 +242,7 @@ class Loader:
 
     def _strictly(self, share: _Share, past_ledger: bool) -> list[Loaded]:
         """Every row looked at; where that is not enough, halves, down to the one row that spoils its batch."""
-        lines = _lines(share.parts)
+        lines = lines_of(share.parts)
         refused: dict[int, Malformed] = {}
         for _ in range(_ATTEMPTS):
             batch = self._prepare(share, lines, refused, every_row=True)
@@ -283,17 +277,17 @@ class Loader:
         """The parts as a batch: as they lie, or prepared."""
         parts = share.parts
         if share.is_others:
-            return self._prepare(share, _lines(parts), {}, every_row=True)
+            return self._prepare(share, lines_of(parts), {}, every_row=True)
         shape = self.warehouse.shape(share.table)
         count = sum(part.rows for part in parts)
         if shape.version == 0 and count > PLANNED_ROWS and not every_row:
             shape = self._begin_table(share)
         if count <= FEW_ROWS or every_row:
-            return self._prepare(share, _lines(parts), {}, every_row=True)
+            return self._prepare(share, lines_of(parts), {}, every_row=True)
         sights = [self._sight(held, shape) for part in parts for held in part.held]
         seen = [sight for sight in sights if sight is not None]
         if len(seen) < len(sights):
-            return self._prepare(share, _lines(parts), {}, every_row=False)
+            return self._prepare(share, lines_of(parts), {}, every_row=False)
         urls = tuple(self.archive.url(part.name) for part in parts if part.alone)
         if len(urls) == len(parts) and all(map(self.warehouse.reads, urls)):
             data: bytes | tuple[str, ...] = urls
@@ -363,7 +357,7 @@ class Loader:
             self.limits.say_full(table, no_room)
         return Batch(
             names=() if share.is_others else tuple(part.name for part in share.parts),
-            entries=tuple(_entry(part) for part in share.parts) if share.is_others else (),
+            entries=tuple(entry_of(part) for part in share.parts) if share.is_others else (),
             table=table,
             rows=prepared.rows,
             record_count=len(lines) - (len(prepared.dead) - len(dead)),
@@ -412,40 +406,3 @@ def _are_few(plain: bytes) -> bool:
         if end < 0:
             return True
     return False
-
-
-def _lines(parts: Sequence[Part]) -> list[Origin]:
-    """Every line of the parts with its file and number there, counted within the table."""
-    return [
-        Origin(line, part.name, number, part.table, received_at)
-        for part in parts
-        for number, (line, received_at) in enumerate(_texts(part), start=1)
-    ]
-
-
-def _texts(part: Part) -> Iterator[tuple[bytes, datetime]]:
-    """Each line, with the time of its pack."""
-    for held in part.held:
-        for line in held.pack.plain().split(b"\n"):
-            if line:
-                yield line, held.pack.header.last_received_at
-
-
-def _is_keyed(part: Part) -> bool:
-    """Whether it is of a mirrored table, by its first record."""
-    try:
-        return bool(_decode_key(next(_texts(part))[0]).key)
-    except (StopIteration, *UNREADABLE):
-        return False
-
-
-def _entry(part: Part) -> LedgerEntry:
-    headers = [held.pack.header for held in part.held]
-    now = datetime.now(UTC)  # of a part whose records were all too old
-    return LedgerEntry(
-        part.name,
-        part.table,
-        part.rows,
-        min((header.first_received_at for header in headers), default=now),
-        max((header.last_received_at for header in headers), default=now),
-    )
