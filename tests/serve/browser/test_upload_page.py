@@ -218,6 +218,16 @@ def test_each_state_is_sound(analyst: Visitor, state: Callable[[Page], None]) ->
             assert sizes["wide"] <= sizes["window"], size
 
 
+def test_an_answer_that_breaks_off_is_said_and_asked_for_again(analyst: Visitor) -> None:
+    with analyst.page("/upload") as page:
+        page.route("**/fit", lambda route: route.fulfill(content_type="application/json", body='{"html": "'))
+        drop(page, "cut.csv", b"a,b\n1,2\n")
+        expect(page.get_by_text("answer broke off")).to_be_visible()
+        page.unroute("**/fit")
+        page.get_by_label("Table", exact=True).fill("uploads.cut")
+        expect(page.get_by_role("button", name="Upload 1 row")).to_be_enabled()
+
+
 def test_it_is_for_analysts(viewer: Visitor) -> None:
     with viewer.page("/") as page:
         assert page.get_by_role("navigation", name="Main", exact=True).get_by_text("Upload").count() == 0

@@ -39,8 +39,9 @@ async function call(method, path, body) {
   try {
     answer = await fetch(`${base}/upload/${path}`, { method, headers: { "Content-Type": "application/json", Accept: "application/json" }, body: body && JSON.stringify(body) });
   } catch { throw new Error("The server cannot be reached. Is it running?"); }
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error((told.error ?? "That did not work.").replace(/^That did not work\. /, ""));
+  const told = await answer.json().catch(() => null); // a server that ends while it answers leaves half of it
+  if (told === null && answer.ok) throw new Error("The server's answer broke off. Try again.");
+  if (!answer.ok) throw new Error((told?.error ?? "That did not work.").replace(/^That did not work\. /, ""));
   return told;
 }
 
