@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import msgspec
 
@@ -293,6 +294,7 @@ class Loader:
             data: bytes | tuple[str, ...] = urls
         else:
             data = b"".join(held.pack.plain() for part in parts for held in part.held)
+        identities = distinct(seen)
         return Batch(
             names=tuple(part.name for part in parts),
             table=shape.table,
@@ -304,7 +306,8 @@ class Loader:
                 min(sight.search_from for sight in seen), min(sight.first_received_at for sight in seen)
             ),
             shape_version=shape.version,
-            distinct=distinct(seen),
+            distinct=identities is not None,
+            ids=None if seen[0].source is None else cast("set[str] | None", identities),
             early=any(sight.early for sight in seen),
         )
 
