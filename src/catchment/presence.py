@@ -27,7 +27,9 @@ UP_LOCK: Final = "up.lock"
 ALIVE: Final = frozenset({"starting", "ready", "draining"})
 
 _PROBE_S = 0.2
-"""A reader holds a lock for a moment to see whether it is free; whoever claims it tries again for this long."""
+"""Whoever claims a lock that another holds tries again for this long."""
+_READERS_S = 10.0
+"""A reader shares a lock for a moment to see whether it is free, and for longer where the system lets it wait then."""
 
 
 class ServiceState(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -39,6 +41,8 @@ class ServiceState(msgspec.Struct, frozen=True, omit_defaults=False):
     address: str | None = None
     metrics_address: str | None = None
     started_at: datetime | None = None
+    waits_for: str = ""
+    """Why it is not ready, where it says so."""
 
     @property
     def alive(self) -> bool:
@@ -70,7 +74,9 @@ class Presence:
             name = f"{service}-{number}"
         return cls(folder, name, lock, spare=number > 1)
 
-    def update(self, state: State, *, address: str | None = None, metrics_address: str | None = None) -> None:
+    def update(
+        self, state: State, *, address: str | None = None, metrics_address: str | None = None, waits_for: str = ""
+    ) -> None:
         """Say what has become of the service; an address once given stays."""
         if self._lock is None:
             return
@@ -81,6 +87,7 @@ class Presence:
             address or self._state.address,
             metrics_address or self._state.metrics_address,
             self._state.started_at,
+            waits_for,
         )
         _write(self._path, self._state)
 
@@ -180,17 +187,23 @@ def _try_lock(path: Path, patience_s: float) -> int | None:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}", "check who owns the folder") from error
-    give_up = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                os.close(lock)
-                return None
-            time.sleep(0.005)
-        else:
-            return lock
+    began_s = time.monotonic()
+    while not _locks(lock, fcntl.LOCK_EX):
+        is_readers_alone = _locks(lock, fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        if time.monotonic() - began_s >= (_READERS_S if is_readers_alone else patience_s):
+            os.close(lock)
+            return None
+        time.sleep(0.005)
+    return lock
+
+
+def _locks(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, state: ServiceState) -> None:

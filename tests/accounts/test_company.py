@@ -120,7 +120,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
     ({"iss": None}, "iss"),
     ({"exp": int(time.time()) - 900}, "Expired"),
     ({"exp": None}, "exp"),
-    ({"iat": int(time.time()) + 900}, "issued in the future"),
+    ({"iat": int(time.time()) + 86_400}, "issued in the future"),
     ({"sub": None}, "sub"),
     ({"sub": ""}, "sub"),
     ({"email": None}, "no email"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,16 @@ def test_a_child_process_does_not_inherit_the_lock(tmp_path: Path) -> None:
     # The system closes what is not inherited while the child starts, some of it after Popen has returned.
     until(lambda: presence.holder(tmp_path / "services" / "load.lock") is None)
     child.communicate(b"\n")
+
+
+def test_a_reader_that_is_kept_waiting_takes_no_name_away(tmp_path: Path) -> None:
+    """As on a machine so busy that one who looks does not run again for a while."""
+    Presence.claim(tmp_path, "load").close()
+    reader = os.open(tmp_path / presence.SERVICES / "load.lock", os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    threading.Timer(1, os.close, [reader]).start()
+    with closing(Presence.claim(tmp_path, "load")):
+        assert [each.name for each in presence.services(tmp_path)] == ["load"]
 
 
 def test_a_lock_tells_its_holder(tmp_path: Path) -> None:
