@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from catchment.errors import CatchmentError, StorageError, UsageError
-from catchment.log import get_log
+from catchment.log import get_log, mask
 from catchment.presence import Presence, State
 from catchment.service import Health, Service, Stop
 
@@ -182,6 +182,7 @@ class _Run:
         self._unready = [service.name for service in services]
         self._untold: dict[str, State] = {}
         """What a full disk has kept us from saying."""
+        self._waits_for: dict[str, str] = {}
         self._poll_s = 0.01
         self._said_draining = False
         self._failures_said = 0
@@ -277,7 +278,10 @@ class _Run:
         if not self._unready or self._stop.draining:
             return
         health = self._health()
-        for name in [name for name in self._unready if health[name].ready]:
+        for name in list(self._unready):
+            if not health[name].ready:
+                self._tell_why(name, health[name].detail)
+                continue
             self._unready.remove(name)
             self._tell(name, "ready", health[name].address)
             _log.info("ready", part=name, address=health[name].address)
@@ -316,17 +320,31 @@ class _Run:
         self._failures_said = len(failures)
 
     def _tell(
-        self, name: str, state: State, address: str | None = None, *, metrics_address: str | None = None
+        self,
+        name: str,
+        state: State,
+        address: str | None = None,
+        *,
+        metrics_address: str | None = None,
+        waits_for: str = "",
     ) -> None:
         if name in self._presences:
             try:
-                self._presences[name].update(state, address=address, metrics_address=metrics_address)
+                self._presences[name].update(
+                    state, address=address, metrics_address=metrics_address, waits_for=waits_for
+                )
             except StorageError as error:  # what `status` shows is not worth stopping a service for
                 if name not in self._untold:
                     _log.error("cannot say how a service is", part=name, exc=error)
                 self._untold[name] = state
             else:
                 self._untold.pop(name, None)
+
+    def _tell_why(self, name: str, detail: str) -> None:
+        """Say in the project what a service waits for, each time that this changes."""
+        if detail != self._waits_for.get(name, ""):
+            self._waits_for[name] = detail
+            self._tell(name, "starting", waits_for=mask(detail))
 
     def _health(self) -> Mapping[str, Health]:
         return {service.name: _health_of(service) for service in self._services}

@@ -29,7 +29,6 @@ from catchment.process import DONE, DRAIN_S, FAILED, WRONG_CONFIGURATION, Wakeup
 
 LOUD_FAILURES: Final = 3
 """So many in a row are no accident."""
-SLOW_START_S: Final = 15.0
 
 _log = get_log("up")
 _PARENT: Final = "parent"
@@ -44,6 +43,8 @@ class Patience:
     last_restart_s: float = 30.0
     healthy_s: float = 60.0
     """Once ready for so long, a child's failures are forgotten."""
+    slow_start_s: float = 15.0
+    """Who is not ready by then is told of."""
     drain_s: float = DRAIN_S + 5
     """For each child; by itself it takes a little less."""
     interrupt_s: float = 5.0
@@ -57,7 +58,8 @@ class Supervisor:
     """Runs children until it is told to stop.
 
     They are started together, and stopped one after the other in the order given: who publishes comes before
-    who consumes. `on_ready` is called once, when all are ready for the first time.
+    who consumes. `on_ready` is called once, when all are ready for the first time; `on_slow` before that, once the
+    first of them takes long, with those that are ready and what the others wait for.
     """
 
     _life_fd: int
@@ -70,14 +72,17 @@ class Supervisor:
         children: Sequence[Child],
         *,
         on_ready: Callable[[Sequence[ServiceState]], None] = lambda states: None,
+        on_slow: Callable[[Sequence[ServiceState]], None] = lambda states: None,
         patience: Patience | None = None,
     ) -> None:
         self._runtime = runtime
         self._children = [ChildProcess(child) for child in children]
         self._ports = {child.port for child in children if child.port}
         self._on_ready = on_ready
+        self._on_slow = on_slow
         self._patience = patience or Patience()
         self._all_were_ready = False
+        self._said_slow = False
         self._poll_s = 0.01
         self._stopping = False
         self._interrupted = False
@@ -279,14 +284,23 @@ class Supervisor:
                 state = presence.service(self._runtime, process.name)
                 if state and state.pid == process.pid and state.state == "ready":
                     process.ready_at_s = time.monotonic()
-                elif time.monotonic() - process.started_at_s > SLOW_START_S and not process.slow_said:
+                elif time.monotonic() - process.started_at_s > self._patience.slow_start_s and not process.slow_said:
                     process.slow_said = True
-                    _log.warning("is not ready yet", part=process.name, waiting_s=SLOW_START_S)
-        if self._all_were_ready or not all(process.alive and process.ready_at_s for process in self._children):
+                    why = state.waits_for if state else ""
+                    waiting_s = self._patience.slow_start_s
+                    _log.warning("is not ready yet", part=process.name, waiting_s=waiting_s, why=why or None)
+        if self._all_were_ready:
             return
-        self._all_were_ready = True
+        if all(process.alive and process.ready_at_s for process in self._children):
+            self._all_were_ready = True
+            self._on_ready(self._states())
+        elif not self._said_slow and any(process.slow_said for process in self._children):
+            self._said_slow = True
+            self._on_slow(self._states())
+
+    def _states(self) -> list[ServiceState]:
         names = [process.name for process in self._children]
-        self._on_ready([state for state in presence.services(self._runtime) if state.name in names])
+        return [state for state in presence.services(self._runtime) if state.name in names]
 
     def _press(self) -> None:
         """See that a stop comes to its end: one child after the other, or all at once when interrupted."""

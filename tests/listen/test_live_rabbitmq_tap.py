@@ -73,6 +73,25 @@ def test_what_an_exchange_says_is_filed_by_its_routing_keys(
     assert live.down() == 0
 
 
+def test_an_exchange_that_is_not_there_is_said_until_it_is(
+    exchange: Exchange, rabbit_server: RabbitServer, lives: list[Live], tmp_path: Path
+) -> None:
+    live = Live(tmp_path / "acme", project_file(exchange))
+    lives.append(live)
+    with rabbit_server.channel() as channel:
+        channel.exchange_delete(exchange.name)
+    live.up()
+    said = "listen is not ready: chats: "
+    problem = until(lambda: next((each for each in live.status()["problems"] if said in each), ""), "the problem")
+    assert f"no exchange '{exchange.name}'" in problem
+    assert "RabbitMQ refuses" in live.said.read_text()
+    with rabbit_server.channel() as channel:
+        channel.exchange_declare(exchange.name, "topic", durable=True)
+    await_listening(live)
+    assert live.status()["problems"] == []
+    assert live.down() == 0
+
+
 def test_preview_shows_what_would_be_filed_and_takes_nothing(
     exchange: Exchange, rabbit_server: RabbitServer, lives: list[Live], tmp_path: Path
 ) -> None:

@@ -66,7 +66,8 @@ class Example:
 
     def health(self) -> Health:
         """Ready as soon as it runs."""
-        return Health(ok=True, ready=self._ready, address=f"/run/{self.name}.sock")
+        why = "" if self._mode != "never-ready" else f"nobody answers at user:{SECRET}@db"
+        return Health(ok=True, ready=self._ready, detail=why, address=f"/run/{self.name}.sock")
 
     def _write(self, what: str, text: str) -> None:
         with (self._runtime / what).open("a") as file:
@@ -96,6 +97,10 @@ def up(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:
     def ready(states: Sequence[ServiceState]) -> None:
         (runtime / "all-ready").write_text("\n".join(f"{state.name} {state.address}" for state in states))
 
+    def slow(states: Sequence[ServiceState]) -> None:
+        lines = [f"{state.name} {state.state} {state.waits_for}" for state in states]
+        (runtime / "not-all-ready").write_text("\n".join(lines))
+
     program = [sys.executable, __file__, "run", str(runtime)]
     port = Port("127.0.0.1", int(os.environ["PORT"])) if "PORT" in os.environ else None
     children = [
@@ -105,10 +110,11 @@ def up(runtime: Path, specs: Sequence[tuple[str, str]]) -> int:
         first_restart_s=0.02,
         last_restart_s=0.1,
         healthy_s=float(os.environ.get("HEALTHY_S", "60")),
+        slow_start_s=float(os.environ.get("SLOW_START_S", "15")),
         drain_s=float(os.environ.get("UP_DRAIN_S", "30")),
         interrupt_s=1,
     )
-    return Supervisor(runtime, children, on_ready=ready, patience=patience).run()
+    return Supervisor(runtime, children, on_ready=ready, on_slow=slow, patience=patience).run()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -89,6 +89,17 @@ def test_a_stop_while_starting_is_in_order(programs: Programs) -> None:
     assert up.wait(PATIENCE_S) == 0
 
 
+def test_who_is_not_ready_for_long_says_what_it_waits_for(programs: Programs) -> None:
+    up = programs.start("up", "collect=plain", "load=never-ready", SLOW_START_S="1")
+    programs.ready("collect")
+    until(lambda: programs.state("load").waits_for, "the reason")
+    assert programs.state("load").waits_for == "nobody answers at user:***@db"
+    until(lambda: programs.file("not-all-ready"), "what is said of it")
+    assert programs.file("not-all-ready").splitlines()[-1] == "load starting nobody answers at user:***@db"
+    assert not programs.file("all-ready")
+    until(lambda: '"why":"nobody answers at user:***@db"' in programs.said(up), "the warning")
+
+
 def test_a_port_outlives_a_child_and_is_closed_by_a_stop(programs: Programs) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -93,9 +93,9 @@ def status(project: Project, is_json: bool) -> int:
 def look(project: Project) -> Status:
     """The project's state as of now. What cannot be asked becomes a problem, not an error."""
     problems: list[str] = []
-    services = [
-        Service(state.name, state.pid, state.state, state.address) for state in presence.services(project.runtime)
-    ]
+    states = presence.services(project.runtime)
+    services = [Service(state.name, state.pid, state.state, state.address) for state in states]
+    problems += [f"{state.name} is not ready: {state.waits_for}" for state in states if state.waits_for]
     stats, outbox_stats = QueueStats(), None
     try:
         with contextlib.closing(project.queue.open()) as queue:

@@ -13,6 +13,7 @@ from catchment.child import Child
 from catchment.cli import serve
 from catchment.cli.project import with_project
 from catchment.cli.run import SERVICES, collect_port, serve_port, with_ports
+from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.listening import Port
 from catchment.presence import ServiceState
@@ -38,7 +39,7 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
         Child(name, _command(project, name), _environment(name), ports.get(name.partition("-")[0]))
         for name in _services(project)
     ]
-    return Supervisor(project.runtime, children, on_ready=_say_ready).run()
+    return Supervisor(project.runtime, children, on_ready=_say_ready, on_slow=_say_slow).run()
 
 
 def _serves(project: Project) -> bool:
@@ -77,12 +78,23 @@ def _say_ready(states: Sequence[ServiceState]) -> None:
                 "ready", part=state.name, address=state.address, metrics_address=state.metrics_address
             )
         return
-    width = max(len(state.name) for state in states)
+    _say("Ready. Ctrl-C stops everything in order.", states)
+
+
+def _say_slow(states: Sequence[ServiceState]) -> None:
+    """What is reached already, and what the others wait for: perhaps for long, and perhaps for somebody to act."""
+    if log.look(sys.stderr) != "json":  # there the warning of each says it
+        _say("Not all is ready yet. Ctrl-C stops everything in order.", states)
+
+
+def _say(heading: str, states: Sequence[ServiceState]) -> None:
+    width = max((len(state.name) for state in states), default=0)
     lines = [f"  {state.name:<{width}}  {_addresses(state)}" for state in states]
     with contextlib.suppress(OSError):  # nobody listens: no reason to stop
-        click.echo("\n".join(["Ready. Ctrl-C stops everything in order.", *lines]), err=True)
+        click.echo("\n".join([heading, *lines]), err=True)
 
 
 def _addresses(state: ServiceState) -> str:
     metrics = f"{state.metrics_address}/metrics" if state.metrics_address else ""
-    return "  ".join(filter(None, [state.address, metrics]))
+    waits = f"waits: {visible(state.waits_for)}" if state.waits_for else ""
+    return "  ".join(filter(None, [state.address, metrics, waits]))

@@ -144,7 +144,10 @@ class Link:
     def _said(self, error: CatchmentError) -> None:
         before, self._error = self._error, error
         if before is None or before.message != error.message:
-            _log.warning("RabbitMQ is away; connecting again", link=self._name, exc=error)
+            what = "RabbitMQ is away; connecting again"
+            if isinstance(error, StorageError):
+                what = "RabbitMQ refuses; it is asked again"
+            _log.warning(what, link=self._name, exc=error)
 
     def _once(self) -> CatchmentError:
         """Connect, and work until the connection ends; why it did."""
