@@ -156,3 +156,18 @@ def test_live_traffic_is_sent_when_it_is_due_and_waits_for_the_collector(collect
         live.send_due(NOW.timestamp() + 5)
         assert live.sent == 6
     assert collector.ids() == Counter(f"app-{n}" for n in range(6))
+
+
+def test_a_ctrl_c_as_a_connection_begins_ends_it_in_order(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == "sending-1":
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), closing(Crossing(call(n) for n in count())) as crossing:
+        crossing.open(collector.address, KEYS)

@@ -140,8 +140,8 @@ class Crossing:
         for number in range(CONNECTIONS):
             connection = Connection(address, keys)
             thread = threading.Thread(target=self._send, args=(connection,), name=f"sending-{number}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # last: a Ctrl-C may end its start, and nobody waits for what has not begun
 
     @property
     def acknowledged(self) -> int:
