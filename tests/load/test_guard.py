@@ -72,7 +72,7 @@ def test_ids_of_several_sources_go_with_their_source() -> None:
     sight = look(b"".join(line.text for line in lines), SHAPE, NOTHING, EVOLVE)
     assert sight is not None
     assert (sight.source, sight.identities, sight.early) == (None, (("a", "1"), ("b", "1")), False)
-    assert distinct([sight]) is not None
+    assert distinct([sight])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def sight_of(*identities: object, source: str | None = "web") -> Sight:
 )
 def test_distinct(sights: list[Sight], expected: bool) -> None:
     """False also where nobody can tell from ids alone."""
-    assert (distinct(sights) is not None) is expected
+    assert distinct(sights) is expected
 
 
 # ---- strictly ------------------------------------------------------------------------------

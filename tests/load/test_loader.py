@@ -10,7 +10,6 @@ import pytest
 
 from catchment.errors import Malformed, Retry, SchemaChanged, WarehouseDown
 from catchment.load.loader import Loader
-from catchment.record import Line
 from catchment.warehouses import Batch, Loaded, Warehouse
 from catchment.warehouses.shape import Shape
 from tests.load.loading import T0, Rig, columns, event, packed, stamped
@@ -185,7 +184,6 @@ def test_many_rows_that_fit_load_from_their_file_as_it_lies(rig: Rig) -> None:
     [rows] = batch.rows
     assert rows.data == (rig.archive.url(batch.names[0]),)
     assert (rows.count, rows.prepared, batch.distinct, batch.early) == (1200, False, True, False)
-    assert batch.ids == {str(at) for at in range(1200)}
 
 
 @pytest.mark.parametrize(("count", "prepared"), [(64, True), (65, False)])
@@ -245,28 +243,6 @@ def test_early_rows_from_a_file_are_found_by_a_later_copy(rig: Rig) -> None:
     loader = loader_on(rig, rig.warehouse, timedelta(days=36500))
     [loaded] = loader.load(rig.put(packed(*retry)))
     assert (loaded.inserted, loaded.duplicates) == (0, 100)
-
-
-@pytest.mark.parametrize(
-    ("ids", "source", "inserted"),
-    [
-        (range(1000, 1100), "web", 100),  # beside as many others as it has rows, no more
-        (range(1000, 1080), "web", 80),  # beside more
-        (range(99, 199), "web", 99),
-        (range(100), "web", 0),
-        (range(100), "app", 100),  # the same ids are others' there
-    ],
-)
-def test_copies_among_recent_rows_are_found(rig: Rig, ids: range, source: str, inserted: int) -> None:
-    """However few rows of its time there are beside a batch, and none of its ids perhaps."""
-
-    def lines(some: range, at_s: int, source: str) -> list[Line]:
-        return [stamped(str(at), b'{"a":1}', at_s=at_s, age_s=3, source=source) for at in some]
-
-    rig.file(event("first", a=1))
-    rig.loader.load(rig.put(packed(*lines(range(100), 100, "web"))))
-    [loaded] = rig.loader.load(rig.put(packed(*lines(ids, 102, source))))
-    assert (loaded.inserted, loaded.duplicates) == (inserted, len(ids) - inserted)
 
 
 def test_widening_and_its_rows_are_one_transaction(rig: Rig) -> None:

@@ -176,7 +176,6 @@ def test_a_batch_arrives_as_it_was(remote: RemoteDuckDB, tiny: TinyWarehouse) ->
         changes=(AddColumn(Column("x", "x", "json")), Widen("y"), SetKey(("x",))),
         key=("x",),
         distinct=True,
-        ids={"a", "b"},
         early=False,
         dead=(DeadLetter("1", "a.b", "not-json", "…", "incoming/1:3", moment, b"\xff\x00"),),
         entries=(LedgerEntry("incoming/1", "a.c", 3, moment, moment),),

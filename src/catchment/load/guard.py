@@ -121,17 +121,16 @@ def sight(records: Sequence[Any], shape_version: int) -> Sight:
     )
 
 
-def distinct(sights: Sequence[Sight]) -> set[object] | None:
-    """All ids of these packs, or (source, id) of a pack of several sources; None where one is there twice, as far as
-    ids alone can say."""
+def distinct(sights: Sequence[Sight]) -> bool:
+    """Whether no (source, id) is in these packs twice, as far as ids alone can say."""
     if len({s.source for s in sights}) > 1 or any(s.source is None for s in sights[1:]):
-        return None
+        return False
     everything: set[object] = set()
     total = 0
     for each in sights:
         everything.update(each.identities)
         total += each.count
-    return everything if len(everything) == total else None
+    return len(everything) == total
 
 
 def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:

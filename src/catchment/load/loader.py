@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 import msgspec
 
@@ -294,7 +293,6 @@ class Loader:
             data: bytes | tuple[str, ...] = urls
         else:
             data = b"".join(held.pack.plain() for part in parts for held in part.held)
-        identities = distinct(seen)
         return Batch(
             names=tuple(part.name for part in parts),
             table=shape.table,
@@ -306,8 +304,7 @@ class Loader:
                 min(sight.search_from for sight in seen), min(sight.first_received_at for sight in seen)
             ),
             shape_version=shape.version,
-            distinct=identities is not None,
-            ids=None if seen[0].source is None else cast("set[str] | None", identities),
+            distinct=distinct(seen),
             early=any(sight.early for sight in seen),
         )
 

@@ -110,8 +110,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The key fields of a mirrored table; its rows are then prepared, with `op`, `key` and `version`."""
     distinct: bool = False
     """No (`source`, `id`) is in it twice; False where nobody looked."""
-    ids: set[str] | None = None
-    """The ids of all its rows, where they are known and no two are the same."""
     early: bool = True
     """It may have rows whose not_before lies after their received_at; False where that is sure not to be."""
     dead: tuple[DeadLetter, ...] = ()

@@ -10,7 +10,6 @@ import base64
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -92,26 +91,12 @@ def _insert_files(
     past_ledger: bool,
 ) -> int:
     relation = read_files(paths, shape, prepared=rows.prepared)
-    has_early = shape.table in tables_with_early
-    condition = None
-    if has_early or not _is_all_new(cursor, batch):
-        condition = sql.is_new(shape.table, batch.search_from, early=has_early, exact=past_ledger)
+    condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
     inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)}))
     if batch.early and inserted and _count(cursor.execute(sql.insert_early(shape, relation))):
         tables_with_early.add(shape.table)
     return inserted
-
-
-def _is_all_new(cursor: duckdb.DuckDBPyConnection, batch: Batch) -> bool:
-    """Whether it is clear that no row of the batch stands in the table, by the ids of the rows no older than its own.
-
-    These are few most of the time. The search within the insert makes DuckDB put the whole batch into a hash table.
-    """
-    if batch.ids is None:
-        return False
-    recent = cursor.execute(sql.recent_ids(batch.table, batch.search_from, len(batch.ids) + 1)).fetchall()
-    return len(recent) <= len(batch.ids) and batch.ids.isdisjoint(chain.from_iterable(recent))
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, paths: Sequence[str]) -> int:

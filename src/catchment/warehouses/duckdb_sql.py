@@ -173,23 +173,16 @@ def is_new(table: str, search_from: datetime, *, early: bool, exact: bool) -> st
     return condition
 
 
-def recent_ids(table: str, since: datetime, limit: int) -> str:
-    """The ids of the rows received from then on, no more than so many."""
-    return f"SELECT _id FROM {table_name(table)} WHERE _received_at >= {moment(since)} LIMIT {limit}"
-
-
-def insert_new(shape: Shape, relation: str, condition: str | None, *, prepared: bool, distinct: bool) -> str:
-    """Insert the rows of `relation` (record files) that are new, all without a condition; of copies among them, the
-    earliest."""
+def insert_new(shape: Shape, relation: str, condition: str, *, prepared: bool, distinct: bool) -> str:
+    """Insert the rows of `relation` (record files) that are new; of copies among them, the earliest."""
     once = (
         ""
         if distinct
         else f" QUALIFY row_number() OVER (PARTITION BY {NEW}.source, {NEW}.id ORDER BY {NEW}.received_at) = 1"
     )
-    where = "" if condition is None else f" WHERE {condition}"
     return (
         f"INSERT INTO {table_name(shape.table)} BY NAME "
-        f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} {NEW}{where}{once}"
+        f"SELECT {read_columns(shape, prepared=prepared)} FROM {relation} {NEW} WHERE {condition}{once}"
     )
 
 
