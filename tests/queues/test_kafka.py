@@ -314,6 +314,30 @@ def test_a_broker_that_stays_away_is_told_to_publisher_and_consumer(cluster: Moc
         assert b"after" in bodies(drain(queue, 1))
 
 
+def test_who_has_never_met_a_broker_says_so_until_it_does(cluster: MockCluster, open_queue: Open) -> None:
+    with mocking() as own:
+        own.down()
+        queue = open_queue(own.config())
+        give_up_s = time.monotonic() + 60
+        with pytest.raises(Retry, match="brokers are down"):
+            receive_until(queue, give_up_s)
+        for _ in range(20):
+            with pytest.raises(Retry, match="brokers are down"):
+                queue.receive(1, 0.1)
+        own.up()
+        while True:
+            assert time.monotonic() < give_up_s
+            with contextlib.suppress(Retry):
+                queue.publish([b"after"])
+                break
+        found: list[Delivery] = []
+        while not found:
+            assert time.monotonic() < give_up_s
+            with contextlib.suppress(Retry):
+                found += drain(queue, 1)
+        assert b"after" in bodies(found)
+
+
 def receive_until(queue: KafkaQueue, give_up_s: float) -> None:
     while time.monotonic() < give_up_s:
         queue.receive(1, 0.1)

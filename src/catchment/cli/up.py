@@ -28,7 +28,8 @@ def up(project: Project, collect_port: int | None, serve_port: int | None) -> in
     """Run everything, embedded.
 
     Starts a process for each service of the project, restarts what dies, and prints the addresses when all are
-    ready. The first Ctrl-C or SIGTERM drains, the second interrupts. `catchment status` shows what runs.
+    ready; after 15 seconds those that are, and what the others wait for. The first Ctrl-C or SIGTERM drains, the
+    second interrupts. `catchment status` shows what runs.
     """
     log.setup("up")
     project = with_ports(project, collect_port, serve_port)

@@ -41,6 +41,8 @@ _TEND_AFTER_S = 2.0
 """From here on the loader is busy with its archive: the group must still hear from us."""
 ANSWER_S = 10.0
 _REBALANCE_S = 30.0
+_SILENT_S = 10.0
+"""Connections that fail are tried again, and say so, every two seconds at the least."""
 PREFETCHED_KBYTES = 32_000
 
 
@@ -65,6 +67,11 @@ class Consumer:
         self._paused = False
         self._trouble: KafkaError | None = None
         """What the connections said last."""
+        self._away: CatchmentError | None = None
+        """What they said when none was left, until one is there again."""
+        self._heard_s = 0.0
+        self._was_here = False
+        """The group has once told us which partitions are ours."""
         self._failure: CatchmentError | None = None
         """What came in the place of a message: raised once there is nothing to deliver, lest that be lost."""
         self._mean_bytes = float(_FIRST_GUESS_BYTES)
@@ -88,6 +95,7 @@ class Consumer:
                     self._complain()
                     return None
             self._trouble = None
+            self._is_here()
             return delivery
 
     def _deliver(self, max_bytes: int) -> Delivery | None:
@@ -147,7 +155,17 @@ class Consumer:
             self._failure = found
 
     def _heard(self, error: KafkaError) -> None:
-        self._trouble = error
+        before, self._trouble = self._trouble, error
+        self._heard_s = time.monotonic()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._away is None:
+            self._away = explained(error, "receive from", self._config, before)
+            _log.warning("Kafka is away; connecting again", exc=self._away)
+
+    def _is_here(self) -> None:
+        self._was_here = True
+        if self._away is not None:
+            self._away = None
+            _log.info("Kafka is back", topic=self._config.topic)
 
     def _complain(self) -> None:
         """Raise what keeps messages from coming, once for each time that it is heard."""
@@ -157,6 +175,12 @@ class Consumer:
         trouble, self._trouble = self._trouble, None
         if trouble is not None and trouble.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION}:
             raise explained(trouble, "receive from", self._config)
+        # Between two such words come many of single connections. Who has been here finds the way back by receiving;
+        # who has not is no listener yet.
+        if self._away is not None and time.monotonic() - self._heard_s > _SILENT_S:
+            self._is_here()  # of those that say nothing any more some are up, be there nothing for us
+        elif self._away is not None and not self._was_here:
+            raise self._away.with_traceback(None)
 
     # ---- keeping, acknowledging -------------------------------------------------------
 
@@ -229,6 +253,7 @@ class Consumer:
     # ---- partitions come and go, within a call of the client's ------------------------
 
     def _assigned(self, client: Any, partitions: list[TopicPartition]) -> None:
+        self._is_here()
         try:
             committed = client.committed(partitions, timeout=ANSWER_S)
         except KafkaException as error:
