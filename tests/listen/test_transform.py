@@ -81,6 +81,15 @@ def test_ids(written: dict[str, Any], found: str) -> None:
     assert record["id"] == found
 
 
+def test_an_id_that_is_nowhere_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    listening = Transformation("chats", settings(id="data.user.no"), Path(), DEFAULT_WINDOW)
+    for _ in range(3):
+        listening.outcome(heard(BODY))
+    (line,) = caplog.records
+    assert "nothing where `id` looks" in line.message
+    assert "data.user.no" in str(vars(line))
+
+
 def test_an_id_that_is_no_text_is_a_dead_letter() -> None:
     assert reason_of(transformed(heard(BODY), id="data.user")) == "not-a-record"
     assert reason_of(transformed(heard({"id": "x" * 600}), id="data.id")) == "not-a-record"

@@ -23,12 +23,15 @@ from catchment.listen.letters import letter_of
 from catchment.listen.naming import DATA, Look, Template, look, text_of
 from catchment.listen.row import Row
 from catchment.listen.shape import shape
+from catchment.log import get_log
 from catchment.naming import identifier
 from catchment.pack import plain_lines
 from catchment.queues.foreign import identified, stamp_of
 from catchment.record import MAX_DEPTH, OWN_SCHEMA, Line, Record, Stamp, decode
 from catchment.sources import Heard
 from catchment.sources.schemas import SchemaRegistry
+
+_log = get_log("listen")
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MAX_TABLES = 10_000
@@ -58,7 +61,9 @@ class Transformation:
         self._fill_table = table.filled_with(_table_part)
         self._table = None if table.names else config.table
         self._tables: dict[str, str] = {}
+        self._id_name = config.id
         self._id: Look | None = look(config.id) if config.id else None
+        self._said_unnamed = False
         self._time: Look | None = look(config.time) if config.time else None
         self._only = condition(config.only).holds if config.only else None
         self._function = load_function(config.function, root) if config.function else None
@@ -183,7 +188,16 @@ class Transformation:
         value = self._id(data, heard)
         if isinstance(value, bool | list | dict):
             raise Malformed("not-a-record", f"what `id` names is no text and no number: {text_of(value)[:100]}")
-        return text_of(value) or None
+        found = text_of(value) or None
+        if found is None and not self._said_unnamed:
+            self._said_unnamed = True
+            _log.warning(
+                "a message has nothing where `id` looks for its own: the broker's identity of it counts",
+                listener=self._name,
+                id=self._id_name,
+                hint=f"see catchment listen preview {self._name}; after a function it looks in what that returned",
+            )
+        return found
 
 
 def registry_of(config: RegistryConfig, name: str, root: Path) -> SchemaRegistry:
