@@ -18,7 +18,6 @@ from catchment.pack import read_headers
 from catchment.queues import Queue, QueueStats
 from catchment.record import DEAD_LETTERS, check_table
 from catchment.warehouses import Warehouse
-from catchment.warehouses.duckdb_remote import find
 
 if TYPE_CHECKING:
     from catchment.queues.outbox import Outbox
@@ -52,7 +51,7 @@ def _reach(project: Project) -> Warehouse:
         return open_here(project)
     give_up_s = time.monotonic() + _PATIENCE_S
     while True:
-        remote = find(project.runtime)
+        remote = _remote(project)
         if remote is not None:
             return remote
         try:
@@ -75,7 +74,14 @@ def open_here(project: Project) -> Warehouse:
 
 def _loading_warehouse(project: Project) -> Warehouse | None:
     """The warehouse as those who wait for a load ask it: None while no process has it that would load."""
-    return find(project.runtime) if is_embedded(project) else open_here(project)
+    return _remote(project) if is_embedded(project) else open_here(project)
+
+
+def _remote(project: Project) -> Warehouse | None:
+    """The warehouse of the process that has it, if one does."""
+    from catchment.warehouses.duckdb_remote import find  # with Arrow, which a collector has no use for
+
+    return find(project.runtime)
 
 
 def _set_up_log() -> None:
