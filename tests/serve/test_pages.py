@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import time
 from urllib.parse import quote
 
@@ -384,3 +385,13 @@ def test_what_is_sent_is_limited(world: World) -> None:
         assert analyst.ask(method, address, raw=huge, headers={"content-type": kind}).status in allowed, address
         lied = {"content-type": kind, "content-length": "10"}
         assert analyst.ask(method, address, raw=huge, headers=lied).status in allowed, address
+
+
+def test_scripts_that_do_not_wait_stand_behind_what_they_work_with(world: World) -> None:
+    """Cached and on a busy machine, they run before the parser has come any further."""
+    page = world.person("viewer").get("/d/orders").body.decode()
+    scripts = re.findall(r'<script type="module" src="[^"]*/(page|board)\.[^"]*" async>', page)
+    assert scripts == ["page", "board"]
+    assert " async" not in page[: page.index("</head>")]
+    assert page.index('<dialog id="finder"') < page.index(" async")
+    assert page.index('<div id="stream"') < page.rindex(" async")

@@ -117,7 +117,7 @@ def settled(page: Page) -> None:
     page.wait_for_load_state("load")
     until(
         page,
-        "!document.querySelector('[aria-busy]') && !document.querySelector('#stream script') &&"
+        "!document.querySelector('[aria-busy]') && !document.querySelector('#stream script.payload') &&"
         " [...document.querySelectorAll('.tile .plot[role=img]')].every((plot) => plot.querySelector('canvas'))",
     )
 
