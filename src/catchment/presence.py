@@ -91,6 +91,11 @@ class Presence:
         )
         _write(self._path, self._state)
 
+    @property
+    def waits_for(self) -> str:
+        """What was said last of why it is not ready."""
+        return self._state.waits_for
+
     def close(self) -> None:
         """Say that the service has stopped, and let go of its name. Twice does nothing."""
         if self._lock is None:

@@ -182,7 +182,6 @@ class _Run:
         self._unready = [service.name for service in services]
         self._untold: dict[str, State] = {}
         """What a full disk has kept us from saying."""
-        self._waits_for: dict[str, str] = {}
         self._poll_s = 0.01
         self._said_draining = False
         self._failures_said = 0
@@ -342,9 +341,9 @@ class _Run:
 
     def _tell_why(self, name: str, detail: str) -> None:
         """Say in the project what a service waits for, each time that this changes."""
-        if detail != self._waits_for.get(name, ""):
-            self._waits_for[name] = detail
-            self._tell(name, "starting", waits_for=mask(detail))
+        why = mask(detail)
+        if name in self._presences and why != self._presences[name].waits_for:
+            self._tell(name, "starting", waits_for=why)
 
     def _health(self) -> Mapping[str, Health]:
         return {service.name: _health_of(service) for service in self._services}

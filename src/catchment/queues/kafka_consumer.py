@@ -70,8 +70,9 @@ class Consumer:
         self._away: CatchmentError | None = None
         """What they said when none was left, until one is there again."""
         self._heard_s = 0.0
+        """When they said anything last."""
         self._was_here = False
-        """The group has once told us which partitions are ours."""
+        """A broker has been met."""
         self._failure: CatchmentError | None = None
         """What came in the place of a message: raised once there is nothing to deliver, lest that be lost."""
         self._mean_bytes = float(_FIRST_GUESS_BYTES)

@@ -39,15 +39,9 @@ def act(page: Page, name: str, what: str) -> None:
     tile(page, name).locator(f'[data-do="{what}"]').click()
 
 
-ENDLESS = """\
----
-title: Endless
-owner: Ana
----
-```sql number soon "Soon"
-select 42 as n
-```
-
+_FRONT = "---\ntitle: Endless\nowner: Ana\n---\n"
+_SOON = '```sql number soon "Soon"\nselect 42 as n\n```\n\n'
+_NEVER = """\
 ```sql number never "Never"
 select sum(sin(a.i + b.i)) as n from range(1_000_000) a(i), range(1_000_000) b(i)
 ```
@@ -66,16 +60,20 @@ _READ_UNTIL = """async ([path, sought]) => {
 }"""
 
 
-def test_tiles_come_one_by_one_within_the_page(analyst: Visitor) -> None:
+@pytest.mark.parametrize(
+    ("text", "sought"),
+    [(_NEVER, 'id="tile-never"'), (_SOON + _NEVER, '"id":"soon"')],
+    ids=["the page comes before any tile is answered", "tiles do not wait for each other"],
+)
+def test_tiles_come_one_by_one_within_the_page(analyst: Visitor, text: str, sought: str) -> None:
     board = analyst.company.board("endless")
-    board.write_text(ENDLESS)
+    board.write_text(_FRONT + text)
     try:
         with analyst.page("/account") as page:
-            came = page.evaluate(_READ_UNTIL, ["/d/endless", '"id":"soon"'])
+            came = page.evaluate(_READ_UNTIL, ["/d/endless", sought])
     finally:
         board.unlink()
-    assert 'id="tile-never"' in came, "the page comes before all is answered"
-    assert '"id":"soon"' in came, "tiles do not wait for each other"
+    assert sought in came
     assert '"id":"never"' not in came
 
 
