@@ -47,20 +47,18 @@ def test_publishers_loader_and_broker_are_killed_and_nothing_is_lost_or_doubled(
 def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    broken: list[int] = []
     with kafka.running(behind_a_network=True) as broker:
 
         def cut(running: Running) -> int:
             del running
             assert broker.network is not None
-            broken.append(broker.network.cut_for_a_while(rng))
+            broker.network.cut_for_a_while(rng)
             return 0
 
         plan = Plan(seed, 3_000, warehouse=1, supervisor=0, publishers=1, broker=5)
         left = crash(tmp_path, plan, kafka_settings(broker.config()), cut)
         with contextlib.closing(left.running):
             assert left.kills["broker"] == 5
-            assert sum(broken) > 5
             check(left)
 
 

@@ -29,12 +29,11 @@ def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(
 ) -> None:
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    broken: list[int] = []
     with carrying(sqs_server.port) as network:
 
         def cut(running: Running) -> int:
             del running
-            broken.append(network.cut_for_a_while(rng))
+            network.cut_for_a_while(rng)
             return 0
 
         config = structs.replace(sqs_server.config(), endpoint=f"http://127.0.0.1:{network.port}")
@@ -42,7 +41,6 @@ def test_a_network_that_is_cut_while_records_flow_loses_and_doubles_nothing(
         left = crash(tmp_path, plan, sqs_settings(config), cut)
         with contextlib.closing(left.running):
             assert left.kills["broker"] == 5
-            assert sum(broken) > 5
             check_all(left, knows_resent=False)
 
 

@@ -72,16 +72,23 @@ class Proxy:
         """Carry new connections."""
         self._refusing = False
 
-    def cut_for_a_while(self, rng: random.Random) -> int:
-        """Connections break, and are refused for a while; or they stay, and nothing arrives any more until they
-        break. How many there were."""
+    def cut_for_a_while(self, rng: random.Random) -> None:
+        """Once there is one, connections break, and are refused for a while; or they stay, and nothing arrives any
+        more until they break."""
+        # Who was cut off before may let a while pass, and comes back: until then there is nothing to cut.
+        self._await_a_connection()
         if rng.random() < 0.5:
             self.swallow()
             time.sleep(rng.uniform(0, 0.4))
-        broken = self.cut(refuse=True)
+        self.cut(refuse=True)
         time.sleep(rng.uniform(0, 0.4))
         self.mend()
-        return broken
+
+    def _await_a_connection(self, within_s: float = 60) -> None:
+        until = time.monotonic() + within_s
+        while not self._open:
+            assert time.monotonic() < until, f"nobody connected within {within_s:g} s"
+            time.sleep(0.01)
 
     def close(self) -> None:
         self._listening.close()
