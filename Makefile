@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?= company
 ONLY ?=
 PYTEST_ARGS ?=
+# How many processes share the tests: each starts its own PostgreSQL, brokers and browser.
+TEST_PROCESSES ?= 2
 
 .PHONY: setup dev demo test lint bench soak docs screenshots lock clean
 
@@ -48,7 +50,7 @@ lint: $(VENV)/.dev
 
 test: lint dev
 	tests/system_packages.sh
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 soak: dev
 	tests/system_packages.sh
