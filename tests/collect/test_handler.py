@@ -186,7 +186,7 @@ def test_a_bomb_is_refused_early(collect: Handler) -> None:
     assert post(collect, "/v1/batch", bomb, Content_Encoding="gzip").status == 413
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"{}" * 100)[:-9], b"\x1f\x8bnonsense"])
+@pytest.mark.parametrize("body", [gzip.compress(b"{}" * 100, mtime=0)[:-9], b"\x1f\x8bnonsense"])
 def test_a_broken_gzip_is_refused(collect: Handler, body: bytes) -> None:
     assert post(collect, "/v1/track", body).status == 400
 

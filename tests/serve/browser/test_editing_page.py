@@ -117,3 +117,37 @@ def test_a_file_changed_on_the_disk_shows_at_once(analyst: Visitor) -> None:
             expect(page.locator("h1")).to_have_text("Changed on the disk")
     finally:
         board.write_text(before)
+
+
+def test_what_does_not_reach_the_server_is_said_and_tried_again(analyst: Visitor) -> None:
+    gone = "The server cannot be reached. Is it running?"
+    with analyst.page("/edit/plain", quiet=False) as page:
+        whole = text(page).input_value()
+        page.route("**/edit/**", lambda route: route.abort("connectionrefused"))
+        text(page).fill(whole.replace("title: Plain", "title: Cut off"))
+        expect(page.locator(".kept")).to_have_text(f"The draft is not kept: {gone}")
+        expect(page.locator(".count")).to_have_text(f"No preview: {gone}")
+        save(page)
+        expect(page.locator(".kept")).to_have_text(f"Not saved: {gone}")
+        page.get_by_role("button", name="History").click()
+        expect(page.locator(".kept")).to_have_text(gone)
+        page.get_by_role("button", name="Discard").click()
+        expect(page.locator(".kept")).to_contain_text("The draft is still kept")
+        text(page).fill(whole.replace("title: Plain", "title: Kept in the end"))
+        expect(page.locator(".kept")).to_contain_text("The draft is not kept")
+        page.unroute("**/edit/**")
+        expect(page.locator(".kept")).to_contain_text("Draft kept at")
+        with page.expect_navigation():
+            page.get_by_role("button", name="Discard").click()
+
+
+def test_a_draft_is_kept_of_a_page_that_is_left_at_once(analyst: Visitor) -> None:
+    with analyst.page("/edit/plain") as page:
+        text(page).fill(text(page).input_value().replace("title: Plain", "title: In a hurry"))
+        page.goto(f"{analyst.company.address}/dashboards")
+        analyst.go(page, "/edit/plain")
+        assert "title: In a hurry" in text(page).input_value()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Discard").click()
+        analyst.go(page, "/edit/plain")
+        assert "title: Plain" in text(page).input_value(), "what is discarded does not come back"

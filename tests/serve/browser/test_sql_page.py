@@ -78,6 +78,44 @@ def test_tabs_outlast_the_page(analyst: Visitor) -> None:
         expect(page.locator(".sql-tabs .tab")).to_have_count(count - 1)
 
 
+def test_a_change_is_kept_of_a_tab_that_is_left_at_once(analyst: Visitor) -> None:
+    with analyst.page("/sql") as page:
+        page.get_by_role("button", name="New tab").click()
+        write(page, "select 'first'")
+        page.get_by_role("button", name="New tab").click()
+        write(page, "select 'second'")
+        page.goto(f"{analyst.company.address}/dashboards")
+        analyst.go(page, "/sql")
+        chosen = page.locator(".sql-tabs .tab button:not(.close)")
+        for at, word in ((-2, "first"), (-1, "second")):
+            chosen.nth(at).click()
+            expect(page.get_by_label("SQL", exact=True)).to_have_value(f"select '{word}'")
+        for _ in range(2):
+            with page.expect_response("**/sql/drop"):
+                page.locator(".sql-tabs .tab .close").last.click()
+
+
+def test_what_does_not_reach_the_server_is_said(analyst: Visitor) -> None:
+    gone = "The server cannot be reached. Is it running?"
+    with analyst.page("/sql", quiet=False) as page:
+        page.route("**/sql/**", lambda route: route.abort("connectionrefused"))
+        page.route("**/api/query", lambda route: route.abort("connectionrefused"))
+        write(page, "select 1 as one")
+        said(page, f"is not kept: {gone}")
+        for button in ("Run", "Share", "History", "CSV"):
+            page.evaluate("document.querySelector('.outcome').textContent = ''")
+            page.get_by_role("button", name=button).click()
+            said(page, gone)
+        page.unroute("**/sql/**")
+        page.route("**/sql/run", lambda route: route.fulfill(content_type="application/x-ndjson", body='{"columns"'))
+        page.get_by_role("button", name="Run").click()
+        said(page, "The server's answer broke off. Try again.")
+        page.unroute("**/sql/run")
+        page.route("**/sql/run", lambda route: route.fulfill(status=401, json={"error": "Sign in first"}))
+        page.get_by_role("button", name="Run").click()
+        said(page, "Sign in first")
+
+
 def test_history_saved_queries_and_links(analyst: Visitor) -> None:
     with analyst.page("/sql") as page:
         run(page, "select 'in the history' as x")

@@ -1,6 +1,6 @@
 // A dashboard: its tiles as they come in the page, then again for other choices, and whenever its data has changed.
 
-import { lines } from "./lines.js";
+import { lines } from "./server.js";
 import { pieceAddress, show, tile, turn, wait } from "./tiles.js";
 
 const board = document.body.dataset.board;

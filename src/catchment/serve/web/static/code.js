@@ -127,7 +127,8 @@ export class Code {
     const offset = this.area.selectionStart, before = this.text[offset - 1] ?? "";
     if (!wanted && !/[\w.$]/.test(before)) return this.close();
     this.asking = setTimeout(async () => {
-      const text = this.text, found = await this.options.complete(text, [...text.slice(0, offset)].length);
+      const text = this.text, found = await this.options.complete(text, [...text.slice(0, offset)].length).catch(() => null);
+      if (!found) return this.close(); // nothing is said of it to who goes on typing
       if (offset !== this.area.selectionStart || document.activeElement !== this.area) return;
       const units = (characters) => [...text].slice(0, characters).join("").length;
       this.offer({ ...found, start: units(found.start), end: units(found.end) }, wanted);

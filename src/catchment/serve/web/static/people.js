@@ -1,13 +1,17 @@
 // One's own account, and for admins everybody's.
 
+import { json, request } from "./server.js";
+
 const { api, account } = document.body.dataset;
 const say = (text, tone = "") => { const box = document.getElementById("outcome"); box.textContent = text; box.className = `notice ${tone}`; box.hidden = !text; };
 
 async function call(method, path, body) {
-  const answer = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
-  const told = await answer.json();
-  if (!answer.ok) { say([told.error, told.hint].filter(Boolean).join(": "), "amber"); return null; }
-  return told;
+  try {
+    return await json(await request(path, { method, body }));
+  } catch (error) {
+    say([error.message, error.told?.hint].filter(Boolean).join(": "), "amber");
+    return null;
+  }
 }
 
 document.querySelector(".invite")?.addEventListener("submit", async (event) => {

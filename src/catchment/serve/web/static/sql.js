@@ -2,15 +2,16 @@
 
 import { Code, paintSql } from "./code.js";
 import { Grid } from "./grid.js";
-import { lines } from "./lines.js";
+import { json, lines, request } from "./server.js";
 import { show } from "./tiles.js";
 
 const base = document.body.dataset.base;
-const post = (path, body, options = {}) =>
-  fetch(`${base}/sql/${path}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), ...options });
+const call = (path, body, options = {}) => request(`${base}/sql/${path}`, { body, ...options });
 
 const strip = document.querySelector(".sql-tabs");
 const say = (text, tone = "") => { const box = document.querySelector(".outcome"); box.textContent = text; box.className = `outcome ${tone}`; };
+/** What `doing` comes to, or null, and why is said. */
+const orSay = (doing) => doing.catch((error) => { say(error.message, "bad"); return null; });
 const grid = new Grid(document.querySelector(".result-grid"));
 const tabs = JSON.parse(document.getElementById("tabs").textContent);
 let current = 0;
@@ -19,7 +20,7 @@ const results = new Map(); // tab id -> {columns, rows, said, tone}
 
 const code = new Code(document.querySelector(".editor .code"), {
   paint: paintSql,
-  complete: async (text, offset) => (await post("complete", { sql: text, offset })).json(),
+  complete: async (text, offset) => json(await call("complete", { sql: text, offset })),
   changed: (text) => { tabs[current].sql = text; code.marks.clear(); keepSoon(); },
   run, save,
 });
@@ -67,17 +68,26 @@ function rename(at) {
 }
 function drop(at) {
   running.get(tabs[at].id)?.abort.abort();
-  post("drop", { id: tabs[at].id });
+  orSay(call("drop", { id: tabs[at].id }));
   tabs.splice(at, 1);
   if (!tabs.length) add.onclick();
   else choose(Math.min(current, tabs.length - 1));
 }
-const keepAll = () => Promise.all(tabs.map((tab, place) => post("keep", { tab, place })));
-let keeping;
+const keep = (tab, place, options = {}) => call("keep", { tab, place }, options).catch((error) => say(`${tab.title} is not kept: ${error.message}`, "bad"));
+const keepAll = () => Promise.all(tabs.map((tab, place) => keep(tab, place)));
+let later = null; // the tab that is to be kept, and the timer
 function keepSoon() {
-  clearTimeout(keeping);
-  keeping = setTimeout(() => post("keep", { tab: tabs[current], place: current }), 600);
+  if (later?.tab !== tabs[current]) keepNow(); // another one's change waits no longer
+  clearTimeout(later?.timer);
+  later = { tab: tabs[current], timer: setTimeout(keepNow, 600) };
 }
+function keepNow(options) {
+  const place = tabs.indexOf(later?.tab); // -1 as well for one that was closed
+  clearTimeout(later?.timer);
+  later = null;
+  if (place >= 0) keep(tabs[place], place, options);
+}
+addEventListener("pagehide", () => keepNow({ keepalive: true }));
 
 /* Running */
 async function run() {
@@ -93,10 +103,10 @@ async function run() {
   document.querySelector(".result-grid").classList.add("dim");
   const result = { columns: [], rows: [], said: "", tone: "" };
   try {
-    const answer = await post("run", { sql }, { signal: mine.abort.signal });
+    const answer = await call("run", { sql }, { signal: mine.abort.signal });
     for await (const line of lines(answer.body)) take(JSON.parse(line), tab, result, shift);
   } catch (error) {
-    result.said = error.name === "AbortError" ? "Cancelled." : "The connection broke.";
+    result.said = error.name === "AbortError" ? "Cancelled." : error.message;
     result.tone = error.name === "AbortError" ? "" : "bad";
   }
   running.delete(tab.id);
@@ -134,11 +144,11 @@ document.querySelector("[data-cancel]").onclick = () => running.get(tabs[current
 for (const button of document.querySelectorAll("[data-format]"))
   button.onclick = async () => {
     const format = button.dataset.format;
-    const answer = await fetch(`${base}/api/query`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sql: code.selection.trim() || code.text, format }) });
-    if (!answer.ok) return say((await answer.json()).error, "bad");
+    const file = await orSay(request(`${base}/api/query`, { body: { sql: code.selection.trim() || code.text, format } }).then((answer) => answer.blob()));
+    if (!file) return;
     const link = document.createElement("a");
     link.download = `${tabs[current].title}.${format}`;
-    link.href = URL.createObjectURL(await answer.blob());
+    link.href = URL.createObjectURL(file);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
@@ -148,10 +158,8 @@ const kind = document.getElementById("chart-kind"), quick = document.querySelect
 async function chart() {
   quick.hidden = !kind.value;
   if (!kind.value) return;
-  const answer = await post("chart", { sql: code.selection.trim() || code.text, kind: kind.value });
-  const told = await answer.json();
-  if (answer.ok) show({ ...told, id: "result" });
-  else say(told.error, "bad");
+  const told = await orSay(call("chart", { sql: code.selection.trim() || code.text, kind: kind.value }).then(json));
+  if (told) show({ ...told, id: "result" });
 }
 kind.onchange = chart;
 const adding = document.getElementById("adding");
@@ -163,30 +171,31 @@ document.querySelector("[data-add]").onclick = () => {
 adding.onclose = async () => {
   if (adding.returnValue !== "add") return;
   const form = Object.fromEntries(new FormData(adding.querySelector("form")));
-  const answer = await post("add", { ...form, sql: code.selection.trim() || code.text });
-  const told = await answer.json();
-  if (answer.ok) location.href = told.where;
-  else say(told.error, "bad");
+  const told = await orSay(call("add", { ...form, sql: code.selection.trim() || code.text }).then(json));
+  if (told) location.href = told.where;
 };
 
 /* Beside */
 async function save() {
   const title = prompt("Save this query as", tabs[current].title);
   if (!title) return;
-  const answer = await post("save", { title, sql: code.text });
-  if (answer.ok) { tabs[current].title = title; drawTabs(); keepSoon(); document.querySelector(".saved").innerHTML = await answer.text(); }
+  const saved = await orSay(call("save", { title, sql: code.text }).then((answer) => answer.text()));
+  if (saved !== null) { tabs[current].title = title; drawTabs(); keepSoon(); document.querySelector(".saved").innerHTML = saved; }
 }
 document.querySelector("[data-save]").onclick = save;
 document.querySelector("[data-share-sql]").onclick = async (event) => {
-  const { id } = await (await post("share", { title: tabs[current].title, sql: code.text })).json();
-  const link = `${location.origin}${base}/sql?shared=${id}`;
+  const shared = await orSay(call("share", { title: tabs[current].title, sql: code.text }).then(json));
+  if (!shared) return;
+  const link = `${location.origin}${base}/sql?shared=${shared.id}`;
   try { await navigator.clipboard.writeText(link); event.target.textContent = "Link copied"; } catch { say(link); }
   setTimeout(() => { event.target.textContent = "Share"; }, 2000);
 };
 document.querySelector("[data-history]").onclick = async () => {
+  const asked = await orSay(call("history", null, { method: "GET" }).then((answer) => answer.text()));
+  if (asked === null) return;
   const dialog = document.createElement("dialog");
   dialog.className = "finder";
-  dialog.innerHTML = await (await fetch(`${base}/sql/history`)).text();
+  dialog.innerHTML = asked;
   document.body.append(dialog);
   dialog.showModal();
   dialog.onclose = () => dialog.remove();

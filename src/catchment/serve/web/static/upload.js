@@ -1,5 +1,7 @@
 // A file: dropped, sent as it is, looked at by the server, previewed, filed, and watched until it is in its table.
 
+import { json, request } from "./server.js";
+
 const { base, maxBytes, table: wanted } = document.body.dataset;
 const WATCH_MS = 250;
 const ASKED = {
@@ -34,16 +36,7 @@ function fail(what, hint = "", { keep = false } = {}) {
   say(`${what} ${hint}`);
 }
 
-async function call(method, path, body) {
-  let answer;
-  try {
-    answer = await fetch(`${base}/upload/${path}`, { method, headers: { "Content-Type": "application/json", Accept: "application/json" }, body: body && JSON.stringify(body) });
-  } catch { throw new Error("The server cannot be reached. Is it running?"); }
-  const told = await answer.json().catch(() => null); // a server that ends while it answers leaves half of it
-  if (told === null && answer.ok) throw new Error("The server's answer broke off. Try again.");
-  if (!answer.ok) throw new Error((told?.error ?? "That did not work.").replace(/^That did not work\. /, ""));
-  return told;
-}
+const call = async (method, path, body) => json(await request(`${base}/upload/${path}`, { method, body }));
 
 // ---- the file ----
 
