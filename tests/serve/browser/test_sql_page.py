@@ -80,15 +80,17 @@ def test_tabs_outlast_the_page(analyst: Visitor) -> None:
 
 def test_a_change_is_kept_of_a_tab_that_is_left_at_once(analyst: Visitor) -> None:
     with analyst.page("/sql") as page:
-        page.get_by_role("button", name="New tab").click()
-        write(page, "select 'first'")
-        page.get_by_role("button", name="New tab").click()
-        write(page, "select 'second'")
+        tab = page.locator(".sql-tabs .tab button:not(.close)")
+        for _ in range(2):
+            with page.expect_response("**/sql/keep"):
+                page.get_by_role("button", name="New tab").click()
+        for at, word in ((-2, "first"), (-1, "second")):
+            tab.nth(at).click()
+            write(page, f"select '{word}'")
         page.goto(f"{analyst.company.address}/dashboards")
         analyst.go(page, "/sql")
-        chosen = page.locator(".sql-tabs .tab button:not(.close)")
         for at, word in ((-2, "first"), (-1, "second")):
-            chosen.nth(at).click()
+            tab.nth(at).click()
             expect(page.get_by_label("SQL", exact=True)).to_have_value(f"select '{word}'")
         for _ in range(2):
             with page.expect_response("**/sql/drop"):
