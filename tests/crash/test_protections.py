@@ -22,13 +22,14 @@ from catchment.service import Stop
 from catchment.testing.content import content
 from catchment.warehouses import Batch, Loaded
 from catchment.warehouses.duckdb import DuckDBWarehouse
+from catchment.warehouses.duckdb_search import WORTH_A_SEARCH
 from catchment.warehouses.ledger import Ledger
 from tests.load.loading import T0, UNLIMITED, Rig, event
 
 TABLE = "web.event"
 HOUR = timedelta(hours=1)
-SIZES = [1, FEW_ROWS + 1]
-"""As parameters, and as a file."""
+SIZES = [1, FEW_ROWS + 1, WORTH_A_SEARCH + 100]
+"""As parameters, as a file, and as a file whose ids are searched for first."""
 
 
 @pytest.fixture
@@ -42,8 +43,7 @@ def copies(count: int, received_at: datetime, own_time: datetime) -> Message:
     """So many events as their publisher stamps and packs them; the same ones at each call."""
     stamp = Stamp(received_at, "web", own_time=own_time)
     lines = [stamp.line(Record(TABLE, msgspec.Raw(b'{"n":%d}' % at), id=f"{at}")) for at in range(count)]
-    (packed,) = packs(TABLE, lines)
-    return Message(packed, None, None)
+    return Message(b"".join(packs(TABLE, lines)), None, None)
 
 
 def count_rows(rig: Rig, table: str = TABLE) -> int:

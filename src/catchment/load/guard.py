@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, gt
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from catchment.errors import Malformed
 from catchment.load.contracts import Contract
+from catchment.warehouses import Ids
 from catchment.warehouses.shape import Shape, is_nameable, lies_well, record_type, sent_type
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
@@ -131,6 +132,14 @@ def distinct(sights: Sequence[Sight]) -> bool:
         everything.update(each.identities)
         total += each.count
     return len(everything) == total
+
+
+def ids_of(sights: Sequence[Sight]) -> Ids | None:
+    """The ids of packs in which none is twice; None where they are of several sources."""
+    source = sights[0].source
+    if source is None or any(each.source != source for each in sights):
+        return None
+    return Ids(source, tuple(cast(Iterator[str], chain.from_iterable(each.identities for each in sights))))
 
 
 def joined_sight(sights: Sequence[Sight | None]) -> Sight | None:

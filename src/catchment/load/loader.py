@@ -22,7 +22,7 @@ from catchment.load.config import LoadConfig
 from catchment.load.contracts import Contracts
 from catchment.load.files import Incoming, parse
 from catchment.load.fitting import Fits
-from catchment.load.guard import Memory, Sight, distinct, look, trusted
+from catchment.load.guard import Memory, Sight, distinct, ids_of, look, trusted
 from catchment.load.halts import Halts
 from catchment.load.limits import Limits, Place
 from catchment.load.others import others_of, prepare_others
@@ -288,6 +288,7 @@ class Loader:
         seen = [sight for sight in sights if sight is not None]
         if len(seen) < len(sights):
             return self._prepare(share, lines_of(parts), {}, every_row=False)
+        is_distinct = distinct(seen)
         urls = tuple(self.archive.url(part.name) for part in parts if part.alone)
         if len(urls) == len(parts) and all(map(self.warehouse.reads, urls)):
             data: bytes | tuple[str, ...] = urls
@@ -304,7 +305,8 @@ class Loader:
                 min(sight.search_from for sight in seen), min(sight.first_received_at for sight in seen)
             ),
             shape_version=shape.version,
-            distinct=distinct(seen),
+            distinct=is_distinct,
+            ids=ids_of(seen) if is_distinct else None,
             early=any(sight.early for sight in seen),
         )
 

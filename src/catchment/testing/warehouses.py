@@ -41,7 +41,7 @@ from catchment.testing.expiring import ExpiryConformance
 from catchment.testing.fills import FillConformance
 from catchment.testing.rebuilds import RebuildConformance
 from catchment.testing.views import ViewConformance
-from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Warehouse
+from catchment.warehouses import DeadLetter, Ids, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 
@@ -184,7 +184,24 @@ class WarehouseConformance(
         load(warehouse, again, name="c", search_from=T0 + timedelta(seconds=3600))
         assert count_rows(warehouse) == 2 * count
 
-    @pytest.mark.parametrize("count", [1, 200])
+    @pytest.mark.parametrize("known", [0, 3, 1_500])
+    def test_a_batch_of_which_the_ids_are_told_adds_what_is_new(self, warehouse: Warehouse, known: int) -> None:
+        identities = ("ü", "'", *(f"{at:05}" for at in range(2_998)))
+        there = [row(each) for each in identities[:known]]
+        others = [row(each, source="app") for each in identities[-500:]]
+        older = [row(each, at=-10) for each in identities[-20:]]
+        load(warehouse, [*there, *others, *older], add(), name="a")
+        lines = [row(each, n=1) for each in identities]
+        for name, inserted in (("b", len(lines) - known), ("c", 0)):
+            [loaded] = load(
+                warehouse, lines, add(n="bigint") if name == "b" else (), name=name,
+                distinct=True, ids=Ids("web", identities),
+            )  # fmt: skip
+            assert (loaded.inserted, loaded.duplicates) == (inserted, len(lines) - inserted)
+        in_web = f"SELECT count(*), count(DISTINCT _id), count(n) FROM {TABLE} WHERE _source = 'web'"
+        assert rows(warehouse, in_web) == [(len(lines) + len(older), len(lines), len(lines) - known)]
+
+    @pytest.mark.parametrize("count", [1, 200, 1_200])
     def test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound(
         self, warehouse: Warehouse, count: int
     ) -> None:
@@ -194,7 +211,8 @@ class WarehouseConformance(
         first = [row(str(at), not_before=T0 + hour) for at in range(count)]
         load(warehouse, first, add(), name="a", early=True)
         retry = [row(str(at), at=7200, not_before=T0 + hour) for at in range(count)]
-        load(warehouse, retry, name="b", search_from=T0 + hour)
+        ids = Ids("web", tuple(str(at) for at in range(count)))
+        load(warehouse, retry, name="b", search_from=T0 + hour, distinct=True, ids=ids)
         assert count_rows(warehouse) == count
 
     def test_the_ledger_skips_what_it_has(self, warehouse: Warehouse) -> None:

@@ -75,6 +75,13 @@ class Rows(msgspec.Struct, frozen=True):
     prepared: bool = False
 
 
+class Ids(msgspec.Struct, frozen=True):
+    """The ids of records that have one source, none of them twice."""
+
+    source: str
+    ids: tuple[str, ...]
+
+
 class LedgerEntry(msgspec.Struct, frozen=True):
     """A batch that counts as loaded because the batches of `same_as`, which hold its records, are."""
 
@@ -110,6 +117,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The key fields of a mirrored table; its rows are then prepared, with `op`, `key` and `version`."""
     distinct: bool = False
     """No (`source`, `id`) is in it twice; False where nobody looked."""
+    ids: Ids | None = None
+    """Of a distinct batch whose records have one source, where they are known."""
     early: bool = True
     """It may have rows whose not_before lies after their received_at; False where that is sure not to be."""
     dead: tuple[DeadLetter, ...] = ()

@@ -20,6 +20,7 @@ from catchment.errors import StorageError
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Batch, DeadLetter, Loaded, Rows
 from catchment.warehouses import duckdb_sql as sql
+from catchment.warehouses.duckdb_search import WORTH_A_SEARCH, known_ids
 from catchment.warehouses.prepared_rows import PreparedRow, earliest_of
 from catchment.warehouses.quoting import name, table_name
 from catchment.warehouses.record_files import read_files
@@ -91,12 +92,23 @@ def _insert_files(
     past_ledger: bool,
 ) -> int:
     relation = read_files(paths, shape, prepared=rows.prepared)
-    condition = sql.is_new(shape.table, batch.search_from, early=shape.table in tables_with_early, exact=past_ledger)
+    condition, params = _is_new(cursor, batch, rows, early=shape.table in tables_with_early, exact=past_ledger)
     statement = sql.insert_new(shape, relation, condition, prepared=rows.prepared, distinct=batch.distinct)
-    inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)}))
+    inserted = _count(cursor.execute(statement, {"batch": _batch_id(batch)} | params))
     if batch.early and inserted and _count(cursor.execute(sql.insert_early(shape, relation))):
         tables_with_early.add(shape.table)
     return inserted
+
+
+def _is_new(
+    cursor: duckdb.DuckDBPyConnection, batch: Batch, rows: Rows, *, early: bool, exact: bool
+) -> tuple[str, dict[str, Any]]:
+    """The condition that a row of the batch's one file is new, and its parameters."""
+    if batch.ids is not None and rows.count >= WORTH_A_SEARCH and not early:
+        known = known_ids(cursor, batch.table, batch.ids, batch.search_from)
+        if known is not None:
+            return (sql.is_none_of_known(), {"known": known}) if known else ("true", {})
+    return sql.is_new(batch.table, batch.search_from, early=early, exact=exact), {}
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, shape: Shape, batch: Batch, paths: Sequence[str]) -> int:

@@ -173,6 +173,11 @@ def is_new(table: str, search_from: datetime, *, early: bool, exact: bool) -> st
     return condition
 
 
+def is_none_of_known() -> str:
+    """The condition on a row NEW that its id is none of $known, which are of its source."""
+    return f"{NEW}.id NOT IN (SELECT unnest($known::VARCHAR[]))"
+
+
 def insert_new(shape: Shape, relation: str, condition: str, *, prepared: bool, distinct: bool) -> str:
     """Insert the rows of `relation` (record files) that are new; of copies among them, the earliest."""
     once = (

@@ -1,0 +1,67 @@
+"""Which ids of a batch stand in its table already, asked before its file is read.
+
+The other way, NOT EXISTS in the INSERT itself, has DuckDB put whole rows of the file into a hash table, all columns
+of them. Here that holds the ids alone, which the guard has read anyway and which come to DuckDB as Arrow; what is
+new then streams from the file into the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import accumulate
+from typing import Any
+
+import duckdb
+import nanoarrow
+
+from catchment.warehouses import Ids
+from catchment.warehouses.duckdb_sql import moment
+from catchment.warehouses.quoting import name, table_name, text
+
+WORTH_A_SEARCH = 1_000
+"""From so many rows on: a statement of its own costs as much as what it spares fewer of them."""
+MAX_KNOWN = 1_000
+"""Of so many ids that stand there already, they are left out by name; of more, by the search in the INSERT."""
+
+_IDS = "ids of the batch"
+
+
+def known_ids(cursor: duckdb.DuckDBPyConnection, table: str, ids: Ids, search_from: datetime) -> list[str] | None:
+    """Those of the ids that rows of the table have, of the same source and received since then; None of too many."""
+    with _registered(cursor, ids.ids):
+        found = cursor.execute(
+            f"SELECT DISTINCT _id FROM {table_name(table)} WHERE _source = {text(ids.source)} "
+            f"AND _received_at >= {moment(search_from)} AND _id IN (SELECT id FROM {name(_IDS)}) "
+            f"LIMIT {MAX_KNOWN + 1}"
+        ).fetchall()
+    return [identity for (identity,) in found] if len(found) <= MAX_KNOWN else None
+
+
+@contextlib.contextmanager
+def _registered(cursor: duckdb.DuckDBPyConnection, ids: tuple[str, ...]) -> Iterator[None]:
+    """Texts as a view with the column `id`, of this cursor alone."""
+    cursor.register(_IDS, _Column(ids))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(duckdb.Error):  # the transaction has failed, and ends with the view
+            cursor.unregister(_IDS)
+
+
+class _Column:
+    """Texts as a stream of Arrow with one column `id`."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        together = "".join(texts)
+        lengths = map(len, texts if together.isascii() else (each.encode() for each in texts))
+        ends = array("i", [0])
+        ends.extend(accumulate(lengths))
+        column = nanoarrow.c_array_from_buffers(nanoarrow.string(), len(texts), [None, ends, together.encode()])
+        schema = nanoarrow.struct({"id": nanoarrow.string()})
+        self._rows: Any = nanoarrow.c_array_from_buffers(schema, len(texts), [None], children=[column])
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return nanoarrow.c_array_stream(self._rows).__arrow_c_stream__()
