@@ -59,7 +59,7 @@ MUTANTS = (
         "search, of ids that are told",
         (("warehouses/duckdb_search.py", "AND _id IN (SELECT", "AND false AND _id IN (SELECT"),),
         (
-            f"{_PROTECTIONS}::test_a_redelivered_round_adds_nothing[1100]",
+            f"{_PROTECTIONS}::test_a_redelivered_round_adds_nothing[4100]",
             f"{_CONFORMANCE}::TestDuckDB::test_a_batch_of_which_the_ids_are_told_adds_what_is_new[3]",
         ),
     ),
@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "search, of ids that are told, beside those of fast clocks",
         (("warehouses/duckdb_load.py", "rows.count >= WORTH_A_SEARCH and not early", "rows.count >= WORTH_A_SEARCH"),),
-        (f"{_CONFORMANCE}::TestDuckDB::test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound[1200]",),
+        (f"{_CONFORMANCE}::TestDuckDB::test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound[5000]",),
     ),
     Mutant(
         "search, of parameters",

@@ -15,13 +15,14 @@ import duckdb
 import pytest
 
 from catchment.errors import Abort, Malformed, NoSpace, Retry, SchemaChanged, StorageError, UsageError, WarehouseDown
-from catchment.testing.batches import TABLE, add, batch, count_rows, load, named, row
+from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, named, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
-from catchment.warehouses import Rows, Warehouse
+from catchment.warehouses import Ids, Rows, Warehouse
 from catchment.warehouses import duckdb as duckdb_module
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_config import DuckDBConfig
+from catchment.warehouses.duckdb_search import known_ids
 from catchment.warehouses.shape import AddColumn, Column
 
 
@@ -311,3 +312,11 @@ def test_no_thread_that_asked_holds_up_a_checkpoint(warehouse: DuckDBWarehouse) 
             load(warehouse, [row(str(number), n=number)], changes, name=str(number))
             # Raises while a transaction is open; a backup would wait for its end.
             warehouse._cursor().execute("CHECKPOINT")
+
+
+def test_ids_are_searched_for_though_an_answer_before_was_not_read_to_its_end(warehouse: DuckDBWarehouse) -> None:
+    load(warehouse, [row("1"), row("2", source="app"), row("3", at=-1)], add())
+    cursor = warehouse._new_cursor()
+    cursor.execute(f"SELECT _id FROM {TABLE}").fetchone()
+    assert known_ids(cursor, TABLE, Ids("web", ("1", "2", "3", "4")), T0) == ["1"]
+    assert cursor.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal AND temporary").fetchall() == [(0,)]

@@ -186,7 +186,7 @@ class WarehouseConformance(
 
     @pytest.mark.parametrize("known", [0, 3, 1_500])
     def test_a_batch_of_which_the_ids_are_told_adds_what_is_new(self, warehouse: Warehouse, known: int) -> None:
-        identities = ("ü", "'", *(f"{at:05}" for at in range(2_998)))
+        identities = ("ü", "'", *(f"{at:05}" for at in range(4_998)))
         there = [row(each) for each in identities[:known]]
         others = [row(each, source="app") for each in identities[-500:]]
         older = [row(each, at=-10) for each in identities[-20:]]
@@ -201,7 +201,7 @@ class WarehouseConformance(
         in_web = f"SELECT count(*), count(DISTINCT _id), count(n) FROM {TABLE} WHERE _source = 'web'"
         assert rows(warehouse, in_web) == [(len(lines) + len(older), len(lines), len(lines) - known)]
 
-    @pytest.mark.parametrize("count", [1, 200, 1_200])
+    @pytest.mark.parametrize("count", [1, 200, 5_000])
     def test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound(
         self, warehouse: Warehouse, count: int
     ) -> None:

@@ -21,7 +21,7 @@ from catchment.warehouses import Ids
 from catchment.warehouses.duckdb_sql import moment
 from catchment.warehouses.quoting import name, table_name, text
 
-WORTH_A_SEARCH = 1_000
+WORTH_A_SEARCH = 4_000
 """From so many rows on: a statement of its own costs as much as what it spares fewer of them."""
 MAX_KNOWN = 1_000
 """Of so many ids that stand there already, they are left out by name; of more, by the search in the INSERT."""
@@ -43,6 +43,7 @@ def known_ids(cursor: duckdb.DuckDBPyConnection, table: str, ids: Ids, search_fr
 @contextlib.contextmanager
 def _registered(cursor: duckdb.DuckDBPyConnection, ids: tuple[str, ...]) -> Iterator[None]:
     """Texts as a view with the column `id`, of this cursor alone."""
+    cursor.complete()  # of the statement before not all may be read, which is no time to register
     cursor.register(_IDS, _Column(ids))
     try:
         yield
