@@ -13,7 +13,7 @@ import click
 from catchment.cli.exits import ExitCode
 from catchment.cli.init import make_project
 from catchment.cli.parts import is_all_loaded, unloaded_batches, warehouse_of
-from catchment.cli.query import pumped
+from catchment.cli.query import read_by
 from catchment.config import Project
 from catchment.demo import flights
 from catchment.demo.company import show
@@ -95,6 +95,6 @@ def _sign_in(project: Project, address: str) -> str | None:
 def _drawn(warehouse: Warehouse, sql: str, width: int | None) -> Iterator[str]:
     from catchment.cli.table import draw, table
 
-    with closing(pumped(warehouse.query(sql))) as pieces:
-        result = table(pieces)
+    with closing(warehouse.query(sql)) as stream:
+        result = read_by(table, stream)
     yield from draw(result, width)

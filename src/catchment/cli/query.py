@@ -8,10 +8,10 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ from catchment.config import Project
 from catchment.errors import StorageError, UsageError
 from catchment.rendering import Out
 from catchment.warehouses import ArrowStream, Warehouse
+
+_T = TypeVar("_T")
 
 FORMATS = ("table", "csv", "json", "parquet", "arrow")
 TABLE_ROWS = 1_000
@@ -95,11 +97,8 @@ def ask(
         _ask_table(warehouse, text, output, timeout_s, TABLE_ROWS if max_rows is None else max_rows)
         return
     # The stream too, since a pump that never began to run closes nothing.
-    with (
-        closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream,
-        closing(pumped(stream)) as pieces,
-    ):
-        _write(pieces, format_, output)
+    with closing(warehouse.query(text, timeout_s=timeout_s, max_rows=max_rows)) as stream:
+        _write(stream, format_, output)
 
 
 def _statement(sql: str | None, file: TextIO | None) -> str:
@@ -113,17 +112,28 @@ def _statement(sql: str | None, file: TextIO | None) -> str:
     return text
 
 
-def pumped(stream: ArrowStream) -> Generator[bytes, None, None]:
-    """The result's IPC stream, read by a thread of its own, so that Ctrl-C is noticed while an engine computes.
+class _Pump:
+    """Hands on what is written to it."""
 
-    Closing it ends the query.
+    def __init__(self, pieces: queue.Queue[Any]) -> None:
+        self._pieces = pieces
+
+    def write(self, data: bytes, /) -> int:
+        self._pieces.put(bytes(data))
+        return len(data)
+
+
+def pumped(stream: ArrowStream, write: Callable[[Iterator[bytes], Out], object]) -> Generator[bytes, None, None]:
+    """What `write` makes of the result's IPC stream. Closing it ends the query.
+
+    A thread of its own reads and writes it, so that Ctrl-C is noticed while an engine computes, and never comes upon
+    a library in C that reads from us and has no way to pass it on.
     """
     pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_PUMPED_PIECES)
 
     def pump() -> None:
         try:
-            for piece in stream.ipc():
-                pieces.put(piece)
+            write(stream.ipc(), _Pump(pieces))
         except BaseException as error:
             pieces.put(error)
         else:
@@ -143,14 +153,20 @@ def pumped(stream: ArrowStream) -> Generator[bytes, None, None]:
                 pieces.get(timeout=0.01)
 
 
+def read_by(read: Callable[[Iterator[bytes]], _T], stream: ArrowStream) -> _T:
+    """What `read` makes of the result's IPC stream, likewise."""
+    found: list[_T] = []
+    with closing(pumped(stream, lambda pieces, _: found.append(read(pieces)))) as nothing:
+        for _ in nothing:
+            pass
+    return found[0]
+
+
 def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: float | None, max_rows: int) -> None:
     from catchment.cli.table import Table, draw, table
 
-    with (
-        closing(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1)) as stream,
-        closing(pumped(stream)) as pieces,
-    ):
-        result = table(pieces)
+    with closing(warehouse.query(sql, timeout_s=timeout_s, max_rows=max_rows + 1)) as stream:
+        result = read_by(table, stream)
     more = len(result.rows) > max_rows
     shown = Table(result.names, result.right, result.rows[:max_rows])
     is_screen = output is None and sys.stdout.isatty()
@@ -162,18 +178,19 @@ def _ask_table(warehouse: Warehouse, sql: str, output: Path | None, timeout_s: f
     click.echo(f"(the first {count}; --max-rows shows more, --format csv all)" if more else f"({count})", err=True)
 
 
-def _write(pieces: Iterator[bytes], format_: str, output: Path | None) -> None:
+def _write(stream: ArrowStream, format_: str, output: Path | None) -> None:
     from catchment.rendering.formats import WRITERS, write_parquet
 
     if format_ != "parquet":
-        with _opened(output) as out:
-            WRITERS[format_](pieces, out)
+        with _opened(output) as out, closing(pumped(stream, WRITERS[format_])) as pieces:
+            for piece in pieces:
+                out.write(piece)
         return
     # Parquet's writer goes back to its beginning: it needs a file of its own, also on the way to stdout.
     try:
         with tempfile.TemporaryDirectory(dir=output.parent if output else None, prefix=".catchment-") as folder:
             finished = Path(folder) / "result.parquet"
-            write_parquet(pieces, finished)
+            read_by(lambda pieces: write_parquet(pieces, finished), stream)
             if output is not None:
                 finished.replace(output)
                 return
