@@ -18,7 +18,7 @@ from catchment.errors import Abort, Malformed, NoSpace, Retry, SchemaChanged, St
 from catchment.testing.batches import T0, TABLE, add, batch, count_rows, load, named, row
 from catchment.testing.content import rows
 from catchment.testing.warehouses import WarehouseConformance
-from catchment.warehouses import Ids, Rows, Warehouse
+from catchment.warehouses import Ids, Rows, Warehouse, duckdb_search
 from catchment.warehouses import duckdb as duckdb_module
 from catchment.warehouses.duckdb import DuckDBWarehouse
 from catchment.warehouses.duckdb_config import DuckDBConfig
@@ -320,3 +320,14 @@ def test_ids_are_searched_for_though_an_answer_before_was_not_read_to_its_end(wa
     cursor.execute(f"SELECT _id FROM {TABLE}").fetchone()
     assert known_ids(cursor, TABLE, Ids("web", ("1", "2", "3", "4")), T0) == ["1"]
     assert cursor.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal AND temporary").fetchall() == [(0,)]
+
+
+def test_ids_of_more_bytes_than_arrow_takes_are_searched_for_the_other_way(
+    warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_search, "MAX_BYTES", 20_000)
+    identities = tuple(f"{at:06}" for at in range(duckdb_search.WORTH_A_SEARCH))
+    load(warehouse, [row(identities[0])], add(), name="a")
+    lines = [row(each) for each in identities]
+    [loaded] = load(warehouse, lines, name="b", distinct=True, ids=Ids("web", identities))
+    assert (loaded.inserted, loaded.duplicates) == (len(identities) - 1, 1)

@@ -40,13 +40,20 @@ from catchment.testing.entries import EntryConformance
 from catchment.testing.expiring import ExpiryConformance
 from catchment.testing.fills import FillConformance
 from catchment.testing.rebuilds import RebuildConformance
+from catchment.testing.searches import SearchConformance
 from catchment.testing.views import ViewConformance
-from catchment.warehouses import DeadLetter, Ids, LedgerEntry, Rows, SchemaChange, Warehouse
+from catchment.warehouses import DeadLetter, LedgerEntry, Rows, SchemaChange, Warehouse
 from catchment.warehouses.shape import AddColumn, Column, Widen
 
 
 class WarehouseConformance(
-    AskerConformance, EntryConformance, ExpiryConformance, ViewConformance, FillConformance, RebuildConformance
+    SearchConformance,
+    AskerConformance,
+    EntryConformance,
+    ExpiryConformance,
+    ViewConformance,
+    FillConformance,
+    RebuildConformance,
 ):
     """Subclass it under a name that begins with `Test`, and give it a `warehouse` (empty) and a `folder` whose
     files the warehouse may read."""
@@ -151,69 +158,7 @@ class WarehouseConformance(
             warehouse.load([batch([row("2", a=2)], shape_version=old, name="late")])
         assert warehouse.ledger(["late"]) == {}
 
-    # ---- rows that are new ------------------------------------------------------------
-
-    @pytest.mark.parametrize("count", [3, 300])
-    def test_the_same_records_in_another_batch_are_not_new(self, warehouse: Warehouse, count: int) -> None:
-        lines = [row(str(at)) for at in range(count)]
-        load(warehouse, lines, add(), name="a")
-        [loaded] = load(warehouse, [*lines, row("new")], name="b")
-        assert (loaded.inserted, loaded.duplicates, loaded.skipped) == (1, count, False)
-        assert count_rows(warehouse) == count + 1
-
-    @pytest.mark.parametrize("count", [3, 300])
-    def test_copies_within_a_batch_are_one_row_and_the_earliest_wins(self, warehouse: Warehouse, count: int) -> None:
-        copies = [row("1", at=count - at, n=at) for at in range(count)]
-        [loaded] = load(warehouse, copies, add(n="bigint"))
-        assert (loaded.inserted, loaded.duplicates) == (1, count - 1)
-        assert rows(warehouse, f"SELECT n FROM {TABLE}") == [(count - 1,)]
-
-    @pytest.mark.parametrize("count", [2, 200])
-    def test_an_id_is_unique_within_its_source_alone(self, warehouse: Warehouse, count: int) -> None:
-        load(warehouse, [row("1", source=f"s{at}") for at in range(count)], add())
-        assert count_rows(warehouse) == count
-
-    @pytest.mark.parametrize("count", [1, 200])
-    def test_the_search_goes_back_to_search_from(self, warehouse: Warehouse, count: int) -> None:
-        """What lies before it is not searched: that is the bound that makes it cheap."""
-        lines = [row(str(at)) for at in range(count)]
-        load(warehouse, lines, add(), name="a")
-        again = [row(str(at), at=3600) for at in range(count)]
-        load(warehouse, again, name="b", search_from=T0)
-        assert count_rows(warehouse) == count
-        load(warehouse, again, name="c", search_from=T0 + timedelta(seconds=3600))
-        assert count_rows(warehouse) == 2 * count
-
-    @pytest.mark.parametrize("known", [0, 3, 1_500])
-    def test_a_batch_of_which_the_ids_are_told_adds_what_is_new(self, warehouse: Warehouse, known: int) -> None:
-        identities = ("ü", "'", *(f"{at:05}" for at in range(4_998)))
-        there = [row(each) for each in identities[:known]]
-        others = [row(each, source="app") for each in identities[-500:]]
-        older = [row(each, at=-10) for each in identities[-20:]]
-        load(warehouse, [*there, *others, *older], add(), name="a")
-        lines = [row(each, n=1) for each in identities]
-        for name, inserted in (("b", len(lines) - known), ("c", 0)):
-            [loaded] = load(
-                warehouse, lines, add(n="bigint") if name == "b" else (), name=name,
-                distinct=True, ids=Ids("web", identities),
-            )  # fmt: skip
-            assert (loaded.inserted, loaded.duplicates) == (inserted, len(lines) - inserted)
-        in_web = f"SELECT count(*), count(DISTINCT _id), count(n) FROM {TABLE} WHERE _source = 'web'"
-        assert rows(warehouse, in_web) == [(len(lines) + len(older), len(lines), len(lines) - known)]
-
-    @pytest.mark.parametrize("count", [1, 200, 5_000])
-    def test_rows_of_fast_clocks_are_found_though_they_lie_before_the_bound(
-        self, warehouse: Warehouse, count: int
-    ) -> None:
-        """not_before lies an hour after received_at; the retry comes two hours later, and is searched from the
-        hour on alone."""
-        hour = timedelta(hours=1)
-        first = [row(str(at), not_before=T0 + hour) for at in range(count)]
-        load(warehouse, first, add(), name="a", early=True)
-        retry = [row(str(at), at=7200, not_before=T0 + hour) for at in range(count)]
-        ids = Ids("web", tuple(str(at) for at in range(count)))
-        load(warehouse, retry, name="b", search_from=T0 + hour, distinct=True, ids=ids)
-        assert count_rows(warehouse) == count
+    # ---- the ledger, and what is loaded -------------------------------------------------
 
     def test_the_ledger_skips_what_it_has(self, warehouse: Warehouse) -> None:
         load(warehouse, [row("1")], add(), name="a")
