@@ -20,6 +20,7 @@ from catchment.queues import Queue
 from tests.crash.traffic import Shipment, Traffic
 
 TRAFFIC = "traffic.json"
+ALLOWED = "allowed"
 PAUSE_S = 0.01
 
 
@@ -52,6 +53,19 @@ def tried(folder: Path, publisher: int) -> Notes:
     return Notes(folder / f"tried-{publisher}")
 
 
+def allow(folder: Path, share: float) -> None:
+    """Every publisher waits when it has sent this share of its shipments, until it is allowed more; without a word
+    it sends all."""
+    written = folder / f"{ALLOWED}.new"
+    written.write_text(str(share))
+    written.replace(folder / ALLOWED)
+
+
+def allowed(shipments: int, share: float) -> int:
+    """How many of its shipments a publisher sends: fewer than all while the share is less than one."""
+    return int(shipments * share)
+
+
 def traffic_of(folder: Path, publisher: int) -> Traffic:
     """What this publisher is to send, as the test wrote it down."""
     every = msgspec.json.decode((folder / TRAFFIC).read_bytes(), type=list[Traffic])
@@ -65,7 +79,10 @@ def main(folder: Path, publisher: int) -> None:
     has = set(done.numbers())
     queue = load_project(folder, None).queue.open()
     lost_answers: list[Shipment] = []
-    for shipment in [each for each in traffic.shipments() if each.number not in has]:
+    shipments = traffic.shipments()
+    left = [each for each in shipments if each.number not in has]
+    for sent, shipment in enumerate(left, start=len(shipments) - len(left)):
+        await_allowance(folder, len(shipments), sent)
         publish(queue, traffic, shipment, begun)
         done.append([shipment.number])
         if shipment.twice:
@@ -75,6 +92,13 @@ def main(folder: Path, publisher: int) -> None:
             publish(queue, traffic, again, begun)
         time.sleep(PAUSE_S)
     queue.close()
+
+
+def await_allowance(folder: Path, shipments: int, sent: int) -> None:
+    """Until one more than it has sent may be sent."""
+    path = folder / ALLOWED
+    while path.exists() and sent >= allowed(shipments, float(path.read_text())):
+        time.sleep(PAUSE_S)
 
 
 def publish(queue: Queue, traffic: Traffic, shipment: Shipment, begun: Notes) -> None:
