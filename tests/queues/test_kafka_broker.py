@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.servers.kafka import Broker
 
 from catchment.errors import Retry
-from catchment.queues import Queue
+from catchment.queues import Queue, kafka_consumer
 from catchment.queues.kafka import KafkaQueue
 from catchment.testing.queues import messages_of
 
@@ -76,3 +80,59 @@ def test_what_was_confirmed_outlives_a_broker_that_is_killed_while_publishing_an
             if (delivery := patiently(consumer.receive, 10**9, 0.5)) is not None:
                 assert {message.body for message in messages_of([delivery])} <= set(confirmed)
                 consumer.ack([delivery])
+
+
+@contextmanager
+def silent(broker: Broker) -> Iterator[None]:
+    """Its connections stay, and nothing comes by them: what a client is like that does not find back to its broker."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+def test_a_client_whose_commit_is_never_answered_is_replaced(
+    kafka_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = kafka_broker.config()
+    with closing(KafkaQueue(config, tmp_path)) as queue:
+        queue.publish([b"1"])
+        first = queue.receive(10**6, PATIENCE_S)
+        assert first is not None
+        monkeypatch.setattr(kafka_consumer, "UNANSWERED_S", 0.5)
+        with silent(kafka_broker), pytest.raises(Retry, match="no answer"):
+            queue.ack([first])
+        assert "another takes its place" in caplog.text
+        assert queue.keep([first]) == []
+        monkeypatch.undo()
+        patiently(queue.ack, [first])  # is no longer ours
+        patiently(queue.publish, [b"2"])
+        found: set[bytes] = set()
+        give_up_s = time.monotonic() + PATIENCE_S
+        while b"2" not in found:  # and the first once more, unless the broker has read the commit after all
+            assert time.monotonic() < give_up_s
+            found |= set(received(queue, 1))
+        assert found <= {b"1", b"2"}
+        assert patiently(queue.stats).messages == 0
+
+
+def test_a_client_that_hears_nothing_is_asked_and_replaced_only_if_it_finds_no_broker(
+    kafka_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "UNANSWERED_S", 1.0)
+    monkeypatch.setattr(kafka_consumer, "ANSWER_S", 1.0)
+    config = kafka_broker.config()
+    with closing(KafkaQueue(config, tmp_path)) as queue:
+        queue.publish([b"1"])
+        assert received(queue, 1) == [b"1"]
+        for _ in range(4):
+            assert queue.receive(10**6, 0.5) is None
+        assert "another takes its place" not in caplog.text
+        give_up_s = time.monotonic() + PATIENCE_S
+        with silent(kafka_broker):
+            while "another takes its place" not in caplog.text:
+                assert time.monotonic() < give_up_s
+                assert queue.receive(10**6, 0.5) is None
+        patiently(queue.publish, [b"2"])
+        assert received(queue, 1) == [b"2"]

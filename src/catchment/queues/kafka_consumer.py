@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from confluent_kafka import (
@@ -32,6 +32,7 @@ from catchment.queues import Delivery, Message
 from catchment.queues.kafka_config import KafkaConfig
 from catchment.queues.kafka_faults import LOST, connecting, explained, made
 from catchment.queues.kafka_offsets import Claim, Span
+from catchment.queues.kafka_patience import Unanswered, within
 
 _log = get_log("queue")
 
@@ -43,6 +44,11 @@ ANSWER_S = 10.0
 _REBALANCE_S = 30.0
 _SILENT_S = 10.0
 """Connections that fail are tried again, and say so, every two seconds at the least."""
+UNANSWERED_S = 60.0
+"""A client that has not heard from a broker for so long is asked, and replaced if it finds none; so is one that has
+not answered. By then the group has given its partitions to others anyway."""
+_LONGEST_SILENCE_S = 3600.0
+_LEAVE_S = 30.0
 PREFETCHED_KBYTES = 32_000
 
 
@@ -76,16 +82,26 @@ class Consumer:
         self._failure: CatchmentError | None = None
         """What came in the place of a message: raised once there is nothing to deliver, lest that be lost."""
         self._mean_bytes = float(_FIRST_GUESS_BYTES)
-        self._client = made(Client, consumer_options(config) | {**(options or {}), "error_cb": self._heard}, config)
-        self._client.subscribe(
-            [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        self._options = consumer_options(config) | {**(options or {}), "error_cb": self._heard}
+        self._patience_s = UNANSWERED_S
+        self._answered_s = time.monotonic()
+        """When the brokers let us know last that the client finds them."""
+        self._client = self._joined()
+
+    def _joined(self) -> Any:
+        """A new member of the group."""
+        client = made(Client, self._options, self._config)
+        client.subscribe(
+            [self._config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+        return client
 
     # ---- receiving --------------------------------------------------------------------
 
     def receive(self, max_bytes: int, wait_s: float) -> Delivery | None:
         """As `Queue.receive`. Raises `Retry` while no broker can be reached, `StorageError`."""
         with self._lock:
+            self._find_back()
             self._resume()
             give_up_s = time.monotonic() + wait_s
             delivery = self._deliver(max_bytes)
@@ -143,6 +159,7 @@ class Consumer:
                 self._weigh(error)
             elif message.partition() in self._claims:  # else it has moved to another member meanwhile
                 self._spare.append(message)
+                self._has_answered()
 
     def _weigh(self, error: KafkaError) -> None:
         """An error in the place of a message: most pass by themselves."""
@@ -183,6 +200,36 @@ class Consumer:
         elif self._away is not None and not self._was_here:
             raise self._away.with_traceback(None)
 
+    # ---- clients that do not find back ------------------------------------------------
+
+    def _has_answered(self) -> None:
+        self._answered_s = time.monotonic()
+        self._patience_s = UNANSWERED_S
+
+    def _find_back(self) -> None:
+        """Ask a client that has been silent for long where the brokers are; if it does not know, another may."""
+        if time.monotonic() - self._answered_s < self._patience_s:
+            return
+        try:
+            self._client.list_topics(self._config.topic, timeout=ANSWER_S)
+        except KafkaException:
+            self._replace()
+        else:
+            self._has_answered()
+
+    def _replace(self) -> None:
+        """Leave it to itself: it may never end. It may be the brokers that are away: the next one gets more time."""
+        _log.warning(
+            "Kafka's client has found no broker; another takes its place, and what was not acknowledged comes again",
+            topic=self._config.topic, after_s=round(time.monotonic() - self._answered_s),
+        )  # fmt: skip
+        threading.Thread(target=self._client.close, name="kafka-leaving", daemon=True).start()
+        self._forget()
+        self._paused = False
+        self._client = self._joined()
+        self._answered_s = time.monotonic()
+        self._patience_s = min(2 * self._patience_s, _LONGEST_SILENCE_S)
+
     # ---- keeping, acknowledging -------------------------------------------------------
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -221,10 +268,17 @@ class Consumer:
         ]
         errors: set[KafkaError] = set()
         try:
-            answers = self._client.commit(offsets=wanted, asynchronous=False)
+            answers = within(UNANSWERED_S, partial(self._client.commit, offsets=wanted, asynchronous=False))
         except KafkaException as error:
             errors.add(error.args[0])
+        except Unanswered:
+            self._replace()
+            raise Retry(
+                f"cannot commit offsets of {self._config.topic} on {self._config.brokers}: no answer",
+                "what was not acknowledged comes again by itself",
+            ) from None
         else:
+            self._has_answered()
             failed = {answer.partition: answer.error for answer in answers if answer.error is not None}
             errors.update(failed.values())
             for claim, now in unsaved.items():
@@ -254,7 +308,10 @@ class Consumer:
     # ---- partitions come and go, within a call of the client's ------------------------
 
     def _assigned(self, client: Any, partitions: list[TopicPartition]) -> None:
+        if client is not self._client:
+            return  # it is leaving
         self._is_here()
+        self._has_answered()
         try:
             committed = client.committed(partitions, timeout=ANSWER_S)
         except KafkaException as error:
@@ -288,6 +345,8 @@ class Consumer:
             )  # fmt: skip
 
     def _revoked(self, client: Any, partitions: Iterable[TopicPartition]) -> None:
+        if client is not self._client:
+            return
         for each in partitions:
             claim = self._claims.pop(each.partition, None)
             if claim is not None:
@@ -300,11 +359,17 @@ class Consumer:
     def close(self) -> None:
         """Leave the group: others get the partitions at once."""
         with self._lock:
-            self._client.close()
-            for claim in self._claims.values():
-                claim.lost = True
-            self._claims.clear()
-            self._spare.clear()
+            try:
+                within(_LEAVE_S, self._client.close)
+            except Unanswered:
+                _log.warning("Kafka's client does not end; it is left to itself", topic=self._config.topic)
+            self._forget()
+
+    def _forget(self) -> None:
+        for claim in self._claims.values():
+            claim.lost = True
+        self._claims.clear()
+        self._spare.clear()
 
 
 def consumer_options(config: KafkaConfig) -> dict[str, Any]:
