@@ -2,7 +2,7 @@
 
 A record has about 11 fields and 390 bytes as a service sends it, 470 once stamped, 80 of them compressed in packs.
 
-It is made once a machine, by two processes, and kept under `.catchment-bench/`: as stamped records in packs of
+It is made once in five days, by two processes, and kept under `.catchment-bench/`: as stamped records in packs of
 300 (two publishers' worth), as plain single records, and flat, one file a table, for the peers.
 """
 
@@ -31,8 +31,11 @@ RECORDS = 1_000_000
 PACK_RECORDS = 300
 SHARDS = 2
 SOURCE = "website"
-START = datetime(2026, 11, 1, 10, 10, tzinfo=UTC)
-"""Every received_at, not_before and client time lies within this hour: `repeated` moves them hour by hour."""
+DAYS = 5
+START = datetime(1, 1, 1, 10, 10, tzinfo=UTC) + timedelta(days=(datetime.now(UTC).toordinal() - 2) // DAYS * DAYS)
+"""Every received_at, not_before and client time lies within this hour: `repeated` moves them hour by hour. It is
+one to six days ago: of what was received longer ago than `dedupe_window`, copies are looked for a window further
+back, which no loader does day by day."""
 EVERY = timedelta(microseconds=300)
 ZIPF_EXPONENT = 0.7
 
@@ -179,7 +182,8 @@ def _by_turns(streams: list[Iterator[bytes]]) -> Iterator[bytes]:
 def _fingerprint() -> str:
     """Changes with whatever shapes the data, so that nobody measures with the data of an older format."""
     sources = (Path(__file__), Path(pack.__file__), Path(record.__file__))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
+    shapes = [START.isoformat().encode(), *(source.read_bytes() for source in sources)]
+    return hashlib.sha256(b"".join(shapes)).hexdigest()[:8]
 
 
 def _make(folder: Path, records: int, seed: int) -> None:
