@@ -12,18 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-from confluent_kafka import (
-    OFFSET_INVALID,
-    TIMESTAMP_CREATE_TIME,
-    TIMESTAMP_LOG_APPEND_TIME,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Consumer as Client
 
 from catchment.errors import CatchmentError, Retry
@@ -31,6 +23,7 @@ from catchment.log import get_log
 from catchment.queues import Delivery, Message
 from catchment.queues.kafka_config import KafkaConfig
 from catchment.queues.kafka_faults import LOST, connecting, explained, made
+from catchment.queues.kafka_messages import message_of
 from catchment.queues.kafka_offsets import Claim, Span
 from catchment.queues.kafka_patience import Unanswered, within
 
@@ -385,27 +378,6 @@ def consumer_options(config: KafkaConfig) -> dict[str, Any]:
     if config.options.get("group.protocol") != "consumer":  # where the brokers share out the partitions
         options["partition.assignment.strategy"] = "cooperative-sticky"
     return options
-
-
-def message_of(topic: str, message: Any, body: bytes) -> Message:
-    """A message as Kafka tells of it."""
-    kind, milliseconds = message.timestamp()
-    moment = _moment(milliseconds)
-    return Message(
-        body,
-        f"{topic}/{message.partition()}/{message.offset()}",
-        moment if kind == TIMESTAMP_LOG_APPEND_TIME else None,
-        moment if kind == TIMESTAMP_CREATE_TIME else None,
-    )
-
-
-@lru_cache(maxsize=1_000)
-def _moment(milliseconds: int) -> datetime | None:
-    """None for what no calendar has: a producer may send any number."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1_000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _still_ours(delivery: Delivery) -> Delivery | None:

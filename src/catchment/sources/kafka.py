@@ -15,8 +15,9 @@ from catchment.errors import CatchmentError
 from catchment.finding import Finding
 from catchment.queues import Delivery, QueueStats
 from catchment.queues.kafka import lags
-from catchment.queues.kafka_consumer import ANSWER_S, Consumer, consumer_options, message_of
+from catchment.queues.kafka_consumer import ANSWER_S, Consumer, consumer_options
 from catchment.queues.kafka_faults import explained, made
+from catchment.queues.kafka_messages import message_of
 from catchment.record import timestamp
 from catchment.sources import Heard
 from catchment.sources.kafka_config import KafkaTapConfig, TappedTopic
