@@ -151,6 +151,20 @@ def test_a_backlog_of_many_messages_takes_no_memory_and_no_time(queue: SqliteQue
     assert peak_bytes < 10_000_000
 
 
+def test_large_messages_behind_small_ones_are_not_read_by_the_hundred(queue: SqliteQueue, tmp_path: Path) -> None:
+    publish(tmp_path, *[b"%d" % number for number in range(2_100)], *[b"x" * 1_000_000] * 100)
+    tracemalloc.start()
+    left = 2_200
+    while left:
+        delivery = queue.receive(4_000_000, 5)
+        assert delivery is not None
+        left -= len(delivery.messages)
+        del delivery
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 50_000_000
+
+
 def test_hundreds_of_dead_publishers_need_few_open_files(queue: SqliteQueue, tmp_path: Path) -> None:
     for number in range(80):
         publish(tmp_path, b"%d" % number)

@@ -23,7 +23,7 @@ _END_ID = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SELECT = "SELECT id, enqueued_at, body FROM messages WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 _FEW_ROWS, _MANY_ROWS = 16, 1_000
-"""How many rows are read at once: at first, and at most."""
+"""How many rows are read at once: at first, and at most. Their sizes are looked at after each few."""
 # Never asks for the next row: it may be the damaged one, and its error would take this one with it.
 _SELECT_ONE = "SELECT id, enqueued_at, body FROM messages WHERE id = ?"
 _log = logging.getLogger("catchment.queue")
@@ -90,6 +90,7 @@ class Reader:
         self._db: sqlite3.Connection | None = None
         self._prefix = f"{name}/"
         self._at_once = _FEW_ROWS
+        self._room_bytes = 0
         self._row_bytes = 1
         self._enqueued = (-1, _EPOCH)
         """The last time read, as in the file and as a datetime: messages of one commit share it."""
@@ -116,6 +117,7 @@ class Reader:
 
     def _read(self, share_bytes: int, first_bytes: int | None) -> Part:
         part = Part()
+        self._room_bytes = share_bytes
         self.is_exhausted = self._ends_in_damage
         while not self.is_exhausted:
             last = self._pass_over_acked()
@@ -149,7 +151,8 @@ class Reader:
                 self.lost_messages += row_id - self._next_id
                 self._next_id = row_id + 1
                 part.add(row_id, message)
-        self._at_once = max(1, min(_MANY_ROWS, (share_bytes - part.bytes) // max(1, self._row_bytes)))
+        self._room_bytes = share_bytes - part.bytes
+        self._at_once = max(1, min(_MANY_ROWS, self._room_bytes // max(1, self._row_bytes)))
         return True
 
     def _pass_over_acked(self) -> int:
@@ -165,7 +168,7 @@ class Reader:
         while True:
             at_once = self._at_once if is_whole else 1
             try:
-                found = self._connection().execute(_SELECT, (first, last, at_once)).fetchall()
+                found = self._fetched(first, last, at_once)
             except sqlite3.DatabaseError as error:
                 if not self.path.exists():
                     self._give_up_on_removed()
@@ -186,6 +189,16 @@ class Reader:
             first = found[-1][0] + 1
             if rows := self._messages(found):
                 yield rows
+
+    def _fetched(self, first: int, last: int, count: int) -> list[tuple[int, object, object]]:
+        """So many rows; fewer, if they are larger than those before, by which it was told how many have room."""
+        found: list[tuple[int, object, object]] = []
+        size_bytes = 0
+        with closing(self._connection().execute(_SELECT, (first, last, count))) as rows:
+            while size_bytes <= self._room_bytes and (some := rows.fetchmany(_FEW_ROWS)):
+                found += some
+                size_bytes += sum([len(body) for _, _, body in some if isinstance(body, bytes)])
+        return found
 
     def _messages(self, found: Sequence[tuple[int, object, object]]) -> list[tuple[int, Message]]:
         """What they hold; those that damage has left something else in are left out."""
