@@ -81,21 +81,22 @@ class Traffic:
             # Plain records have no time of their own, so far as their ids are none: a pack carries it.
             plain = plain and not any(sent.own_time or sent.dead for sent in some)
             made.append(Shipment(len(made), tuple(some), plain, twice=rng.random() < 0.05))
-            if rng.random() < 0.01:
+            if rng.random() < 0.01 or not left:
                 made.append(Shipment(len(made), garbage=f"no record {self.publisher}/{len(made)}".encode()))
         return made
 
     def _sent(self, rng: random.Random) -> Iterator[Sent]:
         for number in range(self.records):
             identity = f"{self.publisher}-{number}" if number % 2 else self._uuid7(number)
-            table = rng.choice(TABLES)
+            is_dead = number == self.records * 3 // 4  # one at least, however few there are
+            table = TABLES[-1] if is_dead else rng.choice(TABLES)
             if table in KEYED:
                 yield self._keyed(rng, table, identity, bad=number > self.records // 2 and rng.random() < 0.02)
                 continue
             data: dict[str, Any] = {"number": number, "text": rng.choice(["ü", "x" * 300, 'a "b" \\ c', ""])}
             if number % 7 == 0:  # columns that come late, and values that fit no column
                 data[f"extra_{rng.randint(0, 3)}"] = rng.choice([1, 2.5, "text", True, [1, {"a": None}]])
-            if rng.random() < 0.002:
+            if is_dead or rng.random() < 0.002:
                 yield Sent(table, identity, {}, dead=True, raw_data=b'{"number":1,"number":2}')
             else:
                 yield Sent(table, identity, data, _clock(rng))
