@@ -86,7 +86,7 @@ def crash(
     running = Running(make_project(folder, SETTINGS + settings))
     began = now()
     # A table's key is that of the first record loaded, and kills change which that is: every table is there before.
-    opening = Traffic(plan.seed, PUBLISHERS, OPENING, began)
+    opening = Traffic(plan.seed, PUBLISHERS, OPENING, began, other_keys=False)
     traffic = [Traffic(plan.seed, number, plan.records // PUBLISHERS, began) for number in range(PUBLISHERS)]
     shipments = [len(each.shipments()) for each in traffic]
     kills: Counter[str] = Counter()

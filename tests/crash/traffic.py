@@ -64,6 +64,8 @@ class Traffic:
     records: int
     began: datetime
     """The clients' clocks go by it; the same in every life of the publisher."""
+    other_keys: bool = True
+    """Some records have another key than their table: not those of which the first tells what its key is."""
 
     @property
     def source(self) -> str:
@@ -91,7 +93,7 @@ class Traffic:
             is_dead = number == self.records * 3 // 4  # one at least, however few there are
             table = TABLES[-1] if is_dead else rng.choice(TABLES)
             if table in KEYED:
-                yield self._keyed(rng, table, identity, bad=number > self.records // 2 and rng.random() < 0.02)
+                yield self._keyed(rng, table, identity, bad=self._may_be_bad(number) and rng.random() < 0.02)
                 continue
             data: dict[str, Any] = {"number": number, "text": rng.choice(["ü", "x" * 300, 'a "b" \\ c', ""])}
             if number % 7 == 0:  # columns that come late, and values that fit no column
@@ -100,6 +102,9 @@ class Traffic:
                 yield Sent(table, identity, {}, dead=True, raw_data=b'{"number":1,"number":2}')
             else:
                 yield Sent(table, identity, data, _clock(rng))
+
+    def _may_be_bad(self, number: int) -> bool:
+        return self.other_keys and number > self.records // 2
 
     def _uuid7(self, number: int) -> str:
         """A UUIDv7 whose time is that of `began`."""
