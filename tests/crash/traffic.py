@@ -90,18 +90,18 @@ class Traffic:
     def _sent(self, rng: random.Random) -> Iterator[Sent]:
         for number in range(self.records):
             identity = f"{self.publisher}-{number}" if number % 2 else self._uuid7(number)
-            is_dead = number == self.records * 3 // 4  # one at least, however few there are
-            table = TABLES[-1] if is_dead else rng.choice(TABLES)
+            table = rng.choice(TABLES)
             if table in KEYED:
                 yield self._keyed(rng, table, identity, bad=self._may_be_bad(number) and rng.random() < 0.02)
                 continue
             data: dict[str, Any] = {"number": number, "text": rng.choice(["ü", "x" * 300, 'a "b" \\ c', ""])}
             if number % 7 == 0:  # columns that come late, and values that fit no column
                 data[f"extra_{rng.randint(0, 3)}"] = rng.choice([1, 2.5, "text", True, [1, {"a": None}]])
-            if is_dead or rng.random() < 0.002:
-                yield Sent(table, identity, {}, dead=True, raw_data=b'{"number":1,"number":2}')
+            if rng.random() < 0.002:
+                yield _dead(table, identity)
             else:
                 yield Sent(table, identity, data, _clock(rng))
+        yield _dead(TABLES[-1], f"{self.publisher}-last")  # one at least, however few there are
 
     def _may_be_bad(self, number: int) -> bool:
         return self.other_keys and number > self.records // 2
@@ -135,6 +135,10 @@ class Traffic:
             for sent in some
         ]
         return packs(table, lines)
+
+
+def _dead(table: str, identity: str) -> Sent:
+    return Sent(table, identity, {}, dead=True, raw_data=b'{"number":1,"number":2}')
 
 
 def _clock(rng: random.Random) -> timedelta:
