@@ -103,9 +103,9 @@ def test_waiting_costs_little(queue: SqliteQueue, tmp_path: Path) -> None:
     for publisher in publishers:
         publisher.publish([b"x"])
     assert len(drain(queue)) == 4
-    cpu_s = time.thread_time()
+    cpu_s = time.process_time()
     assert queue.receive(MANY_BYTES, 0.45) is None
-    assert time.thread_time() - cpu_s < 0.1
+    assert time.process_time() - cpu_s < 0.1
     for publisher in publishers:
         publisher.close()
 
@@ -139,13 +139,13 @@ def test_publishers_take_turns_at_any_size(queue: SqliteQueue, tmp_path: Path, m
 def test_a_backlog_of_many_messages_takes_no_memory_and_no_time(queue: SqliteQueue, tmp_path: Path) -> None:
     publish(tmp_path, *[b"%07d" % number for number in range(200_000)])
     tracemalloc.start()
-    began_s = time.thread_time()
+    began_s = time.monotonic()
     delivery = queue.receive(70_000, 5)
     assert delivery is not None
     assert len(delivery.messages) == 10_000
     queue.ack([delivery])
     assert queue.stats().messages == 190_000
-    assert time.thread_time() - began_s < 2
+    assert time.monotonic() - began_s < 2
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 10_000_000

@@ -28,7 +28,7 @@ def test_everything_is_ready_soon_and_its_addresses_are_told(programs: Programs)
     programs.start("up", "collect=plain", "load=plain")
     until(lambda: programs.file("all-ready"), "all to be ready")
     assert programs.file("all-ready").splitlines() == ["collect /run/collect.sock", "load /run/load.sock"]
-    assert time.monotonic() - began < 15  # on an idle machine about 0.4 s
+    assert time.monotonic() - began < 5  # on an idle machine about 0.4 s
     metrics_address = programs.state("load").metrics_address
     assert metrics_address
     assert metrics_address.startswith("http://127.0.0.1:")
@@ -163,7 +163,7 @@ def test_nothing_is_orphaned_when_the_supervisor_is_killed(programs: Programs) -
     up.kill()
     up.wait()
     until(lambda: not any(map(runs, [*pids, grandchild])), "the orphans to end")
-    assert time.monotonic() - began < 20, "drained at once, not at the bound"
+    assert time.monotonic() - began < 5, "drained at once, not at the bound"
     assert sorted(programs.file("drained").split()) == ["collect", "load", "serve"]
 
 

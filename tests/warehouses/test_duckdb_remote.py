@@ -327,8 +327,10 @@ def test_a_query_ends_when_its_client_leaves(remote: RemoteDuckDB, tiny: TinyWar
     if started:
         next(chunks)
     assert tiny.connections() > before
+    left = time.monotonic()
     stream.close()
     assert eventually(lambda: tiny.connections() == before)
+    assert time.monotonic() - left < 1.5  # 0.2 s on an idle machine
 
 
 def test_a_persons_query_ends_when_their_program_is_killed(runtime: Path, tiny: TinyWarehouse, server: Any) -> None:

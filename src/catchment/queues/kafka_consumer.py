@@ -143,6 +143,8 @@ class Consumer:
             self._take_in(self._client.consume(min(_AT_ONCE, count), wait_s))
         except KafkaException as error:
             self._failure = explained(error.args[0], "receive from", self._config, self._trouble)
+        if self._spare:
+            self._has_answered()
         return bool(self._spare)
 
     def _take_in(self, messages: Iterable[Any]) -> None:
@@ -152,7 +154,6 @@ class Consumer:
                 self._weigh(error)
             elif message.partition() in self._claims:  # else it has moved to another member meanwhile
                 self._spare.append(message)
-                self._has_answered()
 
     def _weigh(self, error: KafkaError) -> None:
         """An error in the place of a message: most pass by themselves."""
