@@ -332,6 +332,47 @@ def test_a_broker_that_stays_away_is_told_to_publisher_and_consumer(cluster: Moc
         assert b"after" in bodies(drain(queue, 1))
 
 
+def test_that_all_brokers_are_away_is_raised_whatever_the_connections_say_after_it(
+    cluster: MockCluster, open_queue: Open
+) -> None:
+    """As after a publish that waited for long: the words of that time come at once."""
+    queue = open_queue(cluster.config())
+    queue.publish([b"before"])
+    assert drain(queue, 1)
+    assert queue._consumer is not None
+    for code in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TRANSPORT):
+        queue._consumer._heard(KafkaError(code))
+    with pytest.raises(Retry, match="cannot receive from acme"):
+        queue.receive(1, 0.1)
+    assert queue.receive(1, 0.1) is None
+    queue.publish([b"after"])
+    assert bodies(drain(queue, 1)) == [b"after"]
+
+
+def test_a_client_that_falls_silent_is_not_taken_for_one_that_has_found_back(
+    open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "_SILENT_S", 0.0)
+    monkeypatch.setattr(kafka_consumer, "_ASK_S", 0.2)
+    with mocking() as own:
+        queue = open_queue(own.config())
+        queue.publish([b"before"])
+        assert drain(queue, 1)
+        consumer = queue._consumer
+        assert consumer is not None
+        own.down()
+        consumer._heard(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        for _ in range(3):
+            with pytest.raises(Retry, match="cannot receive from acme"):
+                queue.receive(1, 0.1)
+        own.up()
+        give_up_s = time.monotonic() + 60
+        while consumer._away is not None:
+            assert time.monotonic() < give_up_s, "it is there, and nobody has noticed"
+            with contextlib.suppress(Retry):
+                queue.receive(1, 0.1)
+
+
 def test_who_has_never_met_a_broker_says_so_until_it_does(cluster: MockCluster, open_queue: Open) -> None:
     with mocking() as own:
         own.down()

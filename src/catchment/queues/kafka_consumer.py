@@ -36,12 +36,16 @@ _TEND_AFTER_S = 2.0
 ANSWER_S = 10.0
 _REBALANCE_S = 30.0
 _SILENT_S = 10.0
-"""Connections that fail are tried again, and say so, every two seconds at the least."""
+"""Connections that fail are tried again, and say so, every two seconds at the least: who has been silent for so long
+is asked whether a broker is there."""
+_ASK_S = 2.0
 UNANSWERED_S = 60.0
 """A client that has not heard from a broker for so long is asked, and replaced if it finds none; so is one that has
 not answered. By then the group has given its partitions to others anyway."""
 _LONGEST_SILENCE_S = 3600.0
 _LEAVE_S = 30.0
+_TELLING = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION})
+"""Words that whoever receives has to hear."""
 PREFETCHED_KBYTES = 32_000
 
 
@@ -66,6 +70,8 @@ class Consumer:
         self._paused = False
         self._trouble: KafkaError | None = None
         """What the connections said last."""
+        self._untold: KafkaError | None = None
+        """What they said that has to be raised, whatever they have said since: many words may come at once."""
         self._away: CatchmentError | None = None
         """What they said when none was left, until one is there again."""
         self._heard_s = 0.0
@@ -104,7 +110,7 @@ class Consumer:
                 if delivery is None and (self._failure is not None or time.monotonic() >= give_up_s):
                     self._complain()
                     return None
-            self._trouble = None
+            self._trouble = self._untold = None
             self._is_here()
             return delivery
 
@@ -162,12 +168,18 @@ class Consumer:
             return
         found = explained(error, "receive from", self._config)
         if isinstance(found, Retry):
-            self._trouble = error
+            self._note(error)
         else:
             self._failure = found
 
+    def _note(self, error: KafkaError) -> None:
+        self._trouble = error
+        if error.code() in _TELLING:
+            self._untold = error
+
     def _heard(self, error: KafkaError) -> None:
-        before, self._trouble = self._trouble, error
+        before = self._trouble
+        self._note(error)
         self._heard_s = time.monotonic()
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self._away is None:
             self._away = explained(error, "receive from", self._config, before)
@@ -184,14 +196,25 @@ class Consumer:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        untold, self._untold = self._untold, None
         trouble, self._trouble = self._trouble, None
-        if trouble is not None and trouble.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION}:
-            raise explained(trouble, "receive from", self._config)
+        if untold is not None:
+            raise explained(untold, "receive from", self._config, trouble)
         # Between two such words come many of single connections. Who has been here finds the way back by receiving;
         # who has not is no listener yet.
-        if self._away is not None and time.monotonic() - self._heard_s > _SILENT_S:
-            self._is_here()  # of those that say nothing any more some are up, be there nothing for us
-        elif self._away is not None and not self._was_here:
+        if self._away is None:
+            return
+        if time.monotonic() - self._heard_s > _SILENT_S:
+            self._listen()
+        elif not self._was_here:
+            raise self._away.with_traceback(None)
+
+    def _listen(self) -> None:
+        """Of brokers that were away and say nothing any more some may be up, be there nothing for us."""
+        self._heard_s = time.monotonic()
+        if self._knows_brokers(_ASK_S):
+            self._is_here()
+        elif self._away is not None:
             raise self._away.with_traceback(None)
 
     # ---- clients that do not find back ------------------------------------------------
@@ -204,12 +227,17 @@ class Consumer:
         """Ask a client that has been silent for long where the brokers are; if it does not know, another may."""
         if time.monotonic() - self._answered_s < self._patience_s:
             return
-        try:
-            self._client.list_topics(self._config.topic, timeout=ANSWER_S)
-        except KafkaException:
+        if not self._knows_brokers(ANSWER_S):
             self._replace()
-        else:
-            self._has_answered()
+
+    def _knows_brokers(self, wait_s: float) -> bool:
+        """Whether one of them answers the client."""
+        try:
+            self._client.list_topics(self._config.topic, timeout=wait_s)
+        except KafkaException:
+            return False
+        self._has_answered()
+        return True
 
     def _replace(self) -> None:
         """Leave it to itself: it may never end. It may be the brokers that are away: the next one gets more time."""
