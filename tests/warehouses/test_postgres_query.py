@@ -19,6 +19,7 @@ from catchment.errors import Retry, UsageError, WarehouseDown
 from catchment.testing.batches import TABLE, add, count_rows, load, row
 from catchment.warehouses.postgres import PostgresWarehouse
 from catchment.warehouses.postgres_query import by_number
+from catchment.warehouses.rows import each_row
 from tests.crash.running import until
 from tests.servers.postgres import PostgresServer
 
@@ -255,3 +256,17 @@ def test_a_server_that_goes_away_meanwhile(warehouse: PostgresWarehouse, postgre
         postgres_server.cut_connections()
         with pytest.raises(WarehouseDown):
             list(pieces)
+
+
+def test_who_reads_its_rows_hears_that_it_went_away(
+    warehouse: PostgresWarehouse, postgres_server: PostgresServer
+) -> None:
+    """Not that nanoarrow could not read: after `WarehouseDown` a loader tries again, after anything else it ends."""
+    for read in (1, 20_000):
+        sql = "SELECT i, repeat('x', 1000) FROM generate_series(1, 1000000) i"
+        rows = each_row(warehouse.query(sql))
+        for _ in range(read - 1):
+            next(rows)
+        postgres_server.cut_connections()
+        with pytest.raises(WarehouseDown):
+            list(rows)

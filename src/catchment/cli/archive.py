@@ -19,6 +19,7 @@ from catchment.load.audit import Audit, audit
 from catchment.load.retaining import Retaining, summed
 from catchment.load.retention import Retention
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 _SHOWN = 20
 """So many names of a kind are said in words; `--json` has them all."""
@@ -115,10 +116,7 @@ def _check(prefix: str) -> None:
 
 
 def _loaded(warehouse: Warehouse) -> list[str]:
-    import nanoarrow
-
-    result = warehouse.query("SELECT DISTINCT batch FROM catchment.ledger")
-    return [name for (name,) in nanoarrow.ArrayStream(result).iter_tuples()]
+    return [name for (name,) in rows_of(warehouse, "SELECT DISTINCT batch FROM catchment.ledger")]
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -16,8 +16,8 @@ from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.config.schema import project_schema
 from catchment.errors import UsageError
-from catchment.load.tables import rows_of
 from catchment.record import json_schema
+from catchment.warehouses.rows import rows_of
 
 
 @click.group()

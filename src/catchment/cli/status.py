@@ -19,9 +19,10 @@ from catchment.cli.screen import visible
 from catchment.config import Project
 from catchment.config.project import ListenPart
 from catchment.errors import CatchmentError
-from catchment.load.tables import rows_of, table_names
+from catchment.load.tables import table_names
 from catchment.queues import QueueStats
 from catchment.warehouses import Halt, Warehouse
+from catchment.warehouses.rows import rows_of
 
 _RECENT_CHANGES = "SELECT count(*) FROM catchment.schema_change WHERE changed_at > $1"
 TABLES_AT_ONCE = 100

@@ -21,6 +21,7 @@ from catchment.demo.sabotage import Saboteur, Sight
 from catchment.demo.screen import Screen
 from catchment.errors import Abort, Retry
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 FOLDER = "flights-demo"
 MARK = "# Made by `catchment demo flights`; running it again sends the same files again.\n"
@@ -184,12 +185,10 @@ class _Crossing:
 
 def _check(screen: Screen, warehouse: Warehouse, datasets: Sequence[Dataset]) -> bool:
     """Compare every table with its file; whether all are the same."""
-    import nanoarrow
-
     counts = " UNION ALL ".join(
         f"SELECT {at}, count(*), count(DISTINCT _id) FROM {each.table}" for at, each in enumerate(datasets)
     )
-    found = sorted(nanoarrow.ArrayStream(warehouse.query(counts)).iter_tuples())
+    found = sorted(rows_of(warehouse, counts))
     screen.title("Nothing lost, nothing doubled?")
     lost = doubled = 0
     for dataset, (_, rows, ids) in zip(datasets, found, strict=True):

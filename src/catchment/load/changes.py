@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from catchment.log import get_log
 from catchment.warehouses import SchemaChange, Warehouse
+from catchment.warehouses.rows import rows_of
 
 _log = get_log("load")
 
@@ -49,10 +50,12 @@ class Changes:
     def told(self, noted: Sequence[SchemaChange]) -> None:
         """These are in the warehouse now."""
         for each in noted:
-            known = self._of(each.table)
-            if each.kind in _ONCE and _key(each) in known:
-                continue
-            known.add(_key(each))
+            # Read again they would be known already, and nobody told.
+            with self._lock:
+                known = self._known.get(each.table, set())
+                if each.kind in _ONCE and _key(each) in known:
+                    continue
+                known.add(_key(each))
             self.tell(each)
 
     def _of(self, table: str) -> set[tuple[str, str, str]]:
@@ -65,12 +68,8 @@ class Changes:
             return known
 
     def _read(self, table: str) -> set[tuple[str, str, str]]:
-        import nanoarrow
-
-        answer = self.warehouse.query(
-            "SELECT kind, field, type_after FROM catchment.schema_change WHERE table_name = $1", [table]
-        )
-        return {(kind, name, after) for kind, name, after in nanoarrow.ArrayStream(answer).iter_tuples()}
+        sql = "SELECT kind, field, type_after FROM catchment.schema_change WHERE table_name = $1"
+        return {(kind, name, after) for kind, name, after in rows_of(self.warehouse, sql, [table])}
 
 
 def _key(change: SchemaChange) -> tuple[str, str, str]:

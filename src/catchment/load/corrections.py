@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from catchment.pack import is_packed, packs
 from catchment.queues import Queue
 from catchment.record import CORRECTIONS, Record, Stamp
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 Outcome = Literal["retried", "discarded"]
 
@@ -46,7 +47,7 @@ def open_letters(
 ) -> list[Letter]:
     """The letters that nobody has settled, the oldest first, those of a file by line; of those whose id begins
     with `letter`."""
-    rows = _rows(
+    rows = rows_of(
         warehouse,
         f"SELECT {_COLUMNS} FROM catchment.open_dead_letters WHERE ($1::VARCHAR IS NULL OR table_name = $1) "
         "AND ($2::VARCHAR IS NULL OR starts_with(_id, $2)) "
@@ -57,12 +58,6 @@ def open_letters(
         Letter(id_, table or "", reason, detail, origin, received_at, source or "", record_id or "", b64decode(body))
         for id_, table, reason, detail, origin, received_at, source, record_id, body in rows
     ]
-
-
-def _rows(warehouse: Warehouse, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    import nanoarrow
-
-    return list(nanoarrow.ArrayStream(warehouse.query(sql, params)).iter_tuples())
 
 
 def settle(queue: Queue, letter: Letter, outcome: Outcome, again: Sequence[bytes] = ()) -> None:

@@ -7,6 +7,7 @@ Stopped anywhere, it goes on where it was when it is begun again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from catchment.load.walk import walk
 from catchment.log import get_log
 from catchment.pack import read_file
 from catchment.warehouses import Fill, Rows
+from catchment.warehouses.rows import each_row
 from catchment.warehouses.shape import ColumnType, is_nameable
 
 _log = get_log("load")
@@ -218,8 +220,6 @@ class _Filling:
 
     def _rescued(self, fill: Fill) -> Iterator[Stamped]:
         """Rows for which nothing was gathered, and that may have something in `_rescued`, as records."""
-        import nanoarrow
-
         table, side = _quoted(fill.table), _quoted(f"catchment.{fill.side}")
         conditions = ["t._rescued IS NOT NULL"]
         params: list[object] = []
@@ -240,12 +240,10 @@ class _Filling:
             "s._id = t._id AND s._source = t._source AND s._received_at = t._received_at)",
             params,
         )
-        try:
-            for source, identity, received_at, rescued in nanoarrow.ArrayStream(answer).iter_tuples():
+        with contextlib.closing(each_row(answer)) as rows:
+            for source, identity, received_at, rescued in rows:
                 fields = _decode_fields(rescued.encode())
                 yield Stamped(fill.table, identity, received_at, received_at, source, fields)
-        finally:
-            answer.close()
 
 
 def _together(rows: Sequence[Rows]) -> list[Rows]:

@@ -19,6 +19,7 @@ from catchment.load.others import others_of
 from catchment.log import get_log
 from catchment.record import OWN_SCHEMA
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 _log = get_log("load")
 
@@ -124,10 +125,7 @@ class Limits:
             return True
         if self.warehouse.shape(others_of(table.partition(".")[0])).version == 0:
             return False
-        import nanoarrow
-
-        answer = self.warehouse.query("SELECT 1 FROM catchment.ledger WHERE table_name = $1 LIMIT 1", [table])
-        found = any(True for _ in nanoarrow.ArrayStream(answer).iter_tuples())
+        found = bool(rows_of(self.warehouse, "SELECT 1 FROM catchment.ledger WHERE table_name = $1 LIMIT 1", [table]))
         if found:
             if len(self._elsewhere) >= MAX_REMEMBERED:
                 self._elsewhere.clear()

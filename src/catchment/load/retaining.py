@@ -17,10 +17,11 @@ from catchment.load.contracts import Contracts
 from catchment.load.expire import Due, due, expire, forget_expired
 from catchment.load.retention import Retention
 from catchment.load.rewrite import in_full
-from catchment.load.tables import rows_of, table_names
+from catchment.load.tables import table_names
 from catchment.log import get_log
 from catchment.record import DEAD_LETTERS
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 _log = get_log("load")
 

@@ -1,12 +1,10 @@
-"""Which tables the warehouse has, and rows of a small answer."""
+"""Which tables the warehouse has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from catchment.record import OWN_SCHEMA
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 _TABLES = f"""
 SELECT table_schema, table_name FROM information_schema.columns
@@ -18,10 +16,3 @@ WHERE column_name = '_received_at' AND table_type = 'BASE TABLE' AND table_schem
 def table_names(warehouse: Warehouse) -> list[str]:
     """Every loaded table, by name; Catchment's own are none of them."""
     return [f"{schema}.{name}" for schema, name in rows_of(warehouse, _TABLES)]
-
-
-def rows_of(warehouse: Warehouse, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """All rows of a query with a small answer."""
-    import nanoarrow
-
-    return list(nanoarrow.ArrayStream(warehouse.query(sql, list(params))).iter_tuples())

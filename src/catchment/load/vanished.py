@@ -13,6 +13,7 @@ from catchment.record import OWN_SCHEMA
 from catchment.service import Stop
 from catchment.warehouses import SchemaChange, Warehouse, without_rows
 from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.rows import rows_of
 from catchment.warehouses.shape import Column, Shape
 
 ENOUGH = 1_000
@@ -88,6 +89,4 @@ class Vanishing:
                 yield column, last_at
 
     def _ask(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        import nanoarrow
-
-        return list(nanoarrow.ArrayStream(self.warehouse.query(sql, list(params))).iter_tuples())
+        return rows_of(self.warehouse, sql, params)

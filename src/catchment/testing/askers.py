@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import nanoarrow
 import pytest
 
 from catchment.errors import CatchmentError, Retry, UsageError
 from catchment.testing.batches import TABLE, add, load, row
 from catchment.warehouses import Asker, LatestView, Warehouse
+from catchment.warehouses.rows import each_row
 
 ENDLESS = (
     "SELECT count(*) FROM generate_series(1, 1000000) AS a(i), generate_series(1, 1000000) AS b(j) "
@@ -50,7 +50,7 @@ FOR_PEOPLE = (
 def asked(warehouse: Warehouse, sql: str, params: Any = None, **asker: str) -> list[tuple[Any, ...]]:
     """The rows that a person gets."""
     with closing(warehouse.query(sql, params, asker=Asker(**asker))) as stream:
-        return list(nanoarrow.ArrayStream.from_readable(b"".join(stream.ipc())).iter_tuples())
+        return list(each_row(stream))
 
 
 class AskerConformance:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import nanoarrow
-
 from catchment.load.values import moment
 from catchment.warehouses import Warehouse
 from catchment.warehouses.quoting import name, table_name
+from catchment.warehouses.rows import rows_of
 
 Identity = tuple[str, str]
 
@@ -66,4 +65,4 @@ def rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
     """A query's rows as Python values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nanoarrow says that it reads JSON columns as text
-        return list(nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples())
+        return rows_of(warehouse, sql)

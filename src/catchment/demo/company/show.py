@@ -30,6 +30,7 @@ from catchment.demo.project import Borrowed
 from catchment.demo.screen import Screen
 from catchment.errors import Abort, Retry
 from catchment.warehouses import Warehouse
+from catchment.warehouses.rows import rows_of
 
 FOLDER = "company-demo"
 SEED = 1
@@ -169,20 +170,15 @@ def _check(screen: Screen, warehouse: Warehouse, sent: Sent) -> bool:
 
 def _ids(warehouse: Warehouse, tables: list[str]) -> dict[str, list[str]]:
     """The ids of every row of these tables."""
-    import nanoarrow
-
     # One text for each table: a hundred thousand values take nanoarrow much longer.
     sql = " UNION ALL ".join(f"SELECT '{table}', string_agg(id, ' ') FROM {table}" for table in tables)
-    rows = nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples()
-    return {table: (ids or "").split() for table, ids in rows}
+    return {table: (ids or "").split() for table, ids in rows_of(warehouse, sql)}
 
 
 def _versions(warehouse: Warehouse) -> dict[int, list[str]]:
     """The versions of every issue; it should have one."""
-    import nanoarrow
-
     sql = f"SELECT string_agg({KEY} || ' ' || _version, '\n') FROM {TABLE}"
-    ((said,),) = nanoarrow.ArrayStream(warehouse.query(sql)).iter_tuples()
+    ((said,),) = rows_of(warehouse, sql)
     versions: dict[int, list[str]] = defaultdict(list)
     for key, version in (line.split(" ") for line in (said or "").splitlines()):
         versions[int(key)].append(version)
