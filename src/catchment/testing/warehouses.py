@@ -289,6 +289,14 @@ class WarehouseConformance(
         keyed(warehouse, [upsert("1", 1, id="c", n=2)], name="c")
         assert count_rows(warehouse) == 1
 
+    def test_a_key_has_a_row_or_a_tombstone_however_its_changes_are_batched(self, warehouse: Warehouse) -> None:
+        keyed(warehouse, [delete("1", 1), delete("2", 1)], name="a")
+        keyed(warehouse, [upsert("1", 2, n=1), upsert("3", 1, n=1)], name="b")
+        keyed(warehouse, [delete("3", 2), upsert("4", 2, n=1), delete("4", 1)], name="c")
+        tombstones = "SELECT key, version FROM catchment.tombstones ORDER BY key"
+        assert rows(warehouse, tombstones) == [('["2"]', "0001"), ('["3"]', "0002")]
+        assert rows(warehouse, f"SELECT _key FROM {TABLE} ORDER BY _key") == [('["1"]',), ('["4"]',)]
+
     # ---- dead letters, ledger, halts --------------------------------------------------
 
     def test_dead_letters_come_with_the_ledger_and_once(self, warehouse: Warehouse) -> None:

@@ -217,13 +217,13 @@ def winners(shape: Shape, relation: str) -> str:
 
 
 def replace_by_winners(shape: Shape, *, prepared: bool) -> tuple[str, ...]:
-    """Put the winners in place: rows of upserts, tombstones of deletes. The last but one answers how many rows
-    were inserted."""
+    """Put the winners in place: rows of upserts, tombstones of deletes; a key has the one or the other. The last but
+    one answers how many rows were inserted."""
     table = table_name(shape.table)
     return (
         f"DELETE FROM {table} WHERE _key IN (SELECT key FROM winners)",
         f"DELETE FROM catchment.tombstones WHERE table_name = {text(shape.table)} "
-        "AND key IN (SELECT key FROM winners WHERE op = 'delete')",
+        "AND key IN (SELECT key FROM winners)",
         f"INSERT INTO catchment.tombstones SELECT {text(shape.table)}, key, version, id FROM winners "
         "WHERE op = 'delete'",
         f"INSERT INTO {table} BY NAME SELECT {read_columns(shape, prepared=prepared)} "

@@ -100,7 +100,7 @@ class BatchLoad:
         return staged.count
 
     def _replace(self, staged: Staged) -> int:
-        """How many keys were replaced or deleted."""
+        """How many keys were replaced or deleted; each has a row now or a tombstone, never both."""
         table = self._shape.table
         found = self._connection.execute(sql.search_keys(table), [staged.keys(), table]).fetchall()
         staged.leave_out_beaten(found)
@@ -109,8 +109,8 @@ class BatchLoad:
         deleted = staged.deleted()
         if found:
             self._connection.execute(sql.delete_keys(table), [keys])
+            self._connection.execute(sql.DELETE_TOMBSTONES, [table, keys])
         if deleted:
-            self._connection.execute(sql.DELETE_TOMBSTONES, [table, [key for key, _, _ in deleted]])
             with self._connection.cursor().copy("COPY catchment.tombstones FROM STDIN") as copy:
                 for tombstone in deleted:
                     copy.write_row((table, *tombstone))
