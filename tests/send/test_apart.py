@@ -184,3 +184,13 @@ def test_a_file_that_changes_meanwhile_is_not_filed_in_two_versions(tmp_path: Pa
     reading = Reading(Request(file, "csv", Choices(), MAX_ROWS, found, Written(found.columns)), tmp_path / "work")
     with pytest.raises(UsageError, match="changed"):
         list(reading.batches())
+
+
+def test_the_lines_that_are_shown_tell_the_encodings_apart(tmp_path: Path) -> None:
+    """The line with the most letters reads alike in several; what differs is further down, and far into its line."""
+    same, apart = "é" * 20, "x" * 400 + ",Š"
+    with pytest.raises(Unclear) as raised:
+        look(csv(tmp_path, f"{same},1\n{apart}\n".encode("cp1252")))
+    trials = dict(raised.value.trials)
+    assert trials["cp1252"].endswith("Š")
+    assert len(set(trials.values())) == len(trials)

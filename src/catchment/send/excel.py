@@ -54,6 +54,8 @@ class Sheet:
     """Where in the sheet the columns are, from 0: one without name and values is none."""
     has_times: tuple[bool, ...]
     is_empty: tuple[bool, ...]
+    nulls: tuple[int, ...]
+    """How many rows have no value there."""
     rows: int
 
 
@@ -112,6 +114,7 @@ def look(source: Source, sheet: CalamineSheet, header_row: int) -> Sheet:
         places,
         tuple(columns[at].has_times for at in places),
         tuple(not columns[at].is_used for at in places),
+        tuple(rows - columns[at].values for at in places),
         rows,
     )
 
@@ -120,11 +123,12 @@ def batches(
     sheet: CalamineSheet,
     found: Sheet,
     header_row: int,
-    names: Sequence[str],
+    names: Sequence[str | None],
     types: Sequence[sniff.Type],
     size_bytes: int,
 ) -> Iterator[Batch]:
-    """The sheet's rows in order, under these names and types, which may be text where `found` has another type.
+    """The sheet's rows in order, under these names and types, which may be text where `found` has another type; a
+    column without a name is left out.
     Their numbers are those that the sheet shows; `size_bytes` is the file's."""
     rows = enumerate(sheet.iter_rows(), 1)
     total = sheet.total_height or 1
@@ -179,14 +183,16 @@ def _name(cell: Cell) -> str:
 class _Column:
     """What one column can still be."""
 
-    __slots__ = ("_kinds", "_texts", "has_times")
+    __slots__ = ("_kinds", "_texts", "has_times", "values")
 
     def __init__(self) -> None:
         self._kinds: set[str] = set()
         self._texts = sniff.Column()
         self.has_times = False
+        self.values = 0
 
     def add(self, cell: Cell) -> None:
+        self.values += 1
         match cell:
             case bool():
                 self._kinds.add("boolean")

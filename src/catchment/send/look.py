@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,10 +14,10 @@ from catchment import sniff
 from catchment.errors import UsageError
 from catchment.send import excel, parquet, render
 from catchment.send.csv import Dialect
-from catchment.send.lines import byte_blocks
 from catchment.send.rows import Bad, Batch
 from catchment.send.source import Source
-from catchment.send.survey import CANDIDATES, Options, Survey, open_csv, own_names, survey_as_named
+from catchment.send.survey import Options, Survey, open_csv, own_names, survey_as_named
+from catchment.send.trials import SHOWN_CHARACTERS, WIDE, by_delimiters, cut, in_encodings
 from catchment.warehouses.shape import MOST_COLUMNS
 
 Format = Literal["csv", "excel", "parquet"]
@@ -26,11 +25,6 @@ Type = sniff.Type | Literal["json"]
 
 SHOWN_ROWS = 50
 SHOWN_BAD = 20
-SHOWN_CHARACTERS = 200
-"""Of one value, or one line."""
-ENCODINGS = ("cp1252", "cp1250", "cp1251", "iso8859-15", "mac-roman", "shift_jis", "gb18030", "euc-kr")
-"""What is offered for a file that is neither UTF-8 nor UTF-16, the most common first."""
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 Mark = Annotated[str, Meta(min_length=1, max_length=1, pattern="^[^\r\n]$")]
 Name = Annotated[str, Meta(max_length=10_000)]
@@ -64,6 +58,8 @@ class Found(msgspec.Struct, frozen=True):
     types: tuple[Type, ...]
     is_empty: tuple[bool, ...]
     """Of each column, whether it has no value at all, as far as that is known."""
+    nulls: tuple[int, ...]
+    """Of each column, how many rows have no value there, as far as that is known."""
     rows: int
     bad: int
     first: tuple[tuple[str | None, ...], ...]
@@ -75,9 +71,9 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """How the columns go out: each under its name, those of `texts` (by their place) as text."""
+    """How the columns go out: each under its name, or not at all; those of `texts` (by their place) as text."""
 
-    names: tuple[str, ...]
+    names: tuple[str | None, ...]
     texts: tuple[int, ...] = ()
 
 
@@ -125,8 +121,8 @@ def rows(source: Source, kind: Format, found: Found, written: Written) -> Iterat
     match kind:
         case "csv":
             dialect = Dialect(choices.delimiter, choices.quote, None, frozenset(choices.nulls))
-            as_found = Survey(dialect, written.names, types, found.rows, found.bad)  # type: ignore[arg-type]  # CSV has no JSON
-            yield from render.batches(source, as_found, _options(choices, found.columns))
+            as_found = Survey(dialect, found.columns, types, found.rows, found.bad)  # type: ignore[arg-type]  # CSV has no JSON
+            yield from render.batches(source, as_found, _options(choices, found.columns), names=written.names)
         case "excel":
             with excel.workbook(source) as opened:
                 sheet = opened.get_sheet_by_name(choices.sheet or "")
@@ -167,7 +163,10 @@ def _look_at_csv(source: Source, choices: Choices, progress: Callable[[float], N
         asks = next((each for each in ("encoding", "delimiter", "quote") if f"--{each}" in error.hint), "")
         if not asks:
             raise
-        trials = {"encoding": _trials(source, choices.encoding), "delimiter": _splits(source, choices)}
+        trials = {
+            "encoding": in_encodings(source, choices.encoding),
+            "delimiter": by_delimiters(source, _options(choices)),
+        }
         raise Unclear(error, asks, tuple(trials.get(asks, ()))) from None
     choices = _as_found(choices, found.dialect)
     columns = own_names(found.columns)
@@ -176,6 +175,7 @@ def _look_at_csv(source: Source, choices: Choices, progress: Callable[[float], N
         columns=columns,
         types=found.types,
         is_empty=found.is_empty,
+        nulls=found.nulls,
         rows=found.rows,
         bad=found.bad,
         first=shown,
@@ -199,7 +199,7 @@ def _first_of_csv(
     wanted_bad = min(found.bad, SHOWN_BAD)
     for chunk in reader.chunks(len(columns)):
         few = [column[: SHOWN_ROWS - len(shown)] for column in chunk.columns]
-        shown += [tuple(map(_cut, row)) for row in zip(*few, strict=True)]
+        shown += [tuple(map(cut, row)) for row in zip(*few, strict=True)]
         bad += chunk.bad[: wanted_bad - len(bad)]
         if len(shown) >= min(found.rows, SHOWN_ROWS) and len(bad) >= wanted_bad:
             break
@@ -211,47 +211,17 @@ def _check_is_text(source: Source, encoding: str) -> None:
     with source.open() as file:
         start = file.read(1 << 16)
     if b"\0" in start and not encoding.lower().startswith(("utf-16", "utf-32")):
-        if start.startswith(_WIDE):
+        if start.startswith(WIDE):
             raise Unclear(
                 UsageError(f"{source.name} is UTF-16, by its first bytes"),
                 "encoding",
-                tuple(_trials(source, encoding)),
+                tuple(in_encodings(source, encoding)),
             )
         at = start.index(b"\0")
         raise UsageError(
-            f"{source.name} is no text: byte {at + 1:,} is NUL", "it may be CSV, Excel, OpenDocument or Parquet"
+            f"{source.name} is no table that can be read: neither Excel, OpenDocument nor Parquet, and no text either",
+            f"its byte {at + 1:,} is NUL, which CSV has none of",
         )
-
-
-def _trials(source: Source, but: str) -> Iterator[tuple[str, str]]:
-    """How the line with the most other letters would read in each encoding that can read the file's beginning; of
-    encodings that read it alike the first."""
-    with source.open() as file:
-        start = file.read(1 << 16)
-    is_wide = start.startswith(_WIDE) or b"\0" in start
-    lines = [line for line in start.split(b"\n")[:-1] or [start] if not line.isascii()]
-    if not lines and not is_wide:  # they come later
-        with suppress(UsageError):
-            found = (line for block in byte_blocks(source) for line in block.lines.split(b"\n"))
-            lines = list(islice((line for line in found if not line.isascii()), 1))
-    lines.sort(key=lambda line: sum(byte > 127 for byte in line), reverse=True)
-    seen = set[str]()
-    for encoding in ("utf-16",) if is_wide else ENCODINGS:
-        with suppress(UnicodeError):
-            text = start[: len(start) & ~1].decode(encoding) if is_wide else b"\n".join(lines).decode(encoding)
-            if encoding != but and text.strip() and text not in seen:
-                seen.add(text)
-                yield encoding, _cut(text.strip().partition("\n")[0].strip()) or ""
-
-
-def _splits(source: Source, choices: Choices) -> Iterator[tuple[str, str]]:
-    """What each delimiter makes of the first line."""
-    for delimiter in CANDIDATES:
-        with suppress(UsageError):
-            reader = open_csv(source, _options(choices), Dialect(delimiter, choices.quote))
-            fields = reader.header() or []
-            if len(fields) > 1:
-                yield delimiter, _cut(" · ".join(field or "" for field in fields)) or ""
 
 
 def _look_at_excel(source: Source, choices: Choices) -> Found:
@@ -273,6 +243,7 @@ def _look_at_excel(source: Source, choices: Choices) -> Found:
             columns=found.columns,
             types=found.types,
             is_empty=found.is_empty,
+            nulls=found.nulls,
             rows=found.rows,
             bad=0,
             first=_first(batches, found.columns),
@@ -306,6 +277,7 @@ def _look_at_parquet(source: Source, choices: Choices, max_rows: int, progress: 
         columns=tuple(columns),
         types=votes.types,
         is_empty=votes.is_empty,
+        nulls=tuple(votes.nulls.values()),
         rows=count,
         bad=total_bad,
         first=_first(iter(first), tuple(columns)),
@@ -332,16 +304,12 @@ _decode_rows = msgspec.json.Decoder(list[dict[str, Any]]).decode
 def _plain(raw: bytes) -> str | None:
     if raw == b"null":
         return None
-    return _cut(_decode_string(raw) if raw.startswith(b'"') else raw.decode())
-
-
-def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return cut(_decode_string(raw) if raw.startswith(b'"') else raw.decode())
 
 
 def _shown(bad: list[Bad]) -> tuple[Shown, ...]:
     return tuple(
-        Shown(each.line, each.detail, _cut(each.raw[: 4 * SHOWN_CHARACTERS].decode(errors="replace")) or "")
+        Shown(each.line, each.detail, cut(each.raw[: 4 * SHOWN_CHARACTERS].decode(errors="replace")) or "")
         for each in bad[:SHOWN_BAD]
     )
 
@@ -351,6 +319,7 @@ class _Votes:
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._kinds: dict[str, Counter[Type]] = {name: Counter() for name in columns}
+        self.nulls = dict.fromkeys(columns, 0)
 
     def add(self, objects: Any) -> None:
         """Some rows as JSON objects."""
@@ -360,6 +329,7 @@ class _Votes:
             return
         for name, votes in self._kinds.items():
             values = [row[name] for row in found]
+            self.nulls[name] += values.count(None)
             for kind, number in Counter(map(type, values)).items():
                 if kind is str and not votes["varchar"]:
                     texts = {value for value in values if type(value) is str}

@@ -47,9 +47,10 @@ _SCALARS = {
 
 @dataclass(frozen=True, slots=True)
 class As:
-    """How columns are written: under another name, or as text where they are numbers or booleans."""
+    """How columns are written: under another name or, where that is None, not at all; as text where they are numbers
+    or booleans."""
 
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str | None] = field(default_factory=dict)
     texts: frozenset[str] = frozenset()
 
 
@@ -99,8 +100,9 @@ def _batches(
     fields = [(name, kind, _identifier(name)) for name, kind in zip(relation.columns, relation.types, strict=True)]
     total = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(link)]).fetchall()[0][0]
     pairs = [
-        f"{_key(_text(written.names.get(name, name)))} || {_as_text(x) if name in written.texts else _json(kind, x)}"
+        f"{_key(_text(called))} || {_as_text(x) if name in written.texts else _json(kind, x)}"
         for name, kind, x in fields
+        if (called := written.names.get(name, name)) is not None
     ]
     result = connection.execute(f"SELECT {_braced(pairs)} FROM read_parquet(?) AS t", [str(link)])
     id_of = None if id_field is None else field_text(id_field)

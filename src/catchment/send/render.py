@@ -22,8 +22,15 @@ _JSON_ALREADY = frozenset({"boolean", "bigint", "double"})
 _escaped_in_json = re.compile(r'[\x00-\x1f"\\]').search
 
 
-def batches(source: Source, survey: Survey, options: Options, id_field: str | None = None) -> Iterator[Batch]:
-    """The file's rows as JSON objects, in order. A row without a value in `id_field` is bad.
+def batches(
+    source: Source,
+    survey: Survey,
+    options: Options,
+    id_field: str | None = None,
+    names: Sequence[str | None] | None = None,
+) -> Iterator[Batch]:
+    """The file's rows as JSON objects, in order. A row without a value in `id_field` is bad. `names` are what the
+    columns are called, where not as in the file; None leaves one out.
 
     Raises `UsageError` when there is no such field, and when the file is not what the survey found.
     """
@@ -32,7 +39,7 @@ def batches(source: Source, survey: Survey, options: Options, id_field: str | No
     if not options.columns:
         reader.header()
     for chunk in reader.chunks(len(survey.columns)):
-        data = objects(survey.columns, survey.types, chunk.columns, len(chunk.raw))
+        data = objects(names or survey.columns, survey.types, chunk.columns, len(chunk.raw))
         if id_at is None:
             yield Batch(data, chunk.numbers, chunk.lines, chunk.raw, None, chunk.bad, chunk.at_bytes)
         else:
@@ -40,19 +47,20 @@ def batches(source: Source, survey: Survey, options: Options, id_field: str | No
 
 
 def objects(
-    names: Sequence[str], types: Sequence[sniff.Type], columns: Sequence[Sequence[Value]], count: int
+    names: Sequence[str | None], types: Sequence[sniff.Type], columns: Sequence[Sequence[Value]], count: int
 ) -> list[str]:
-    """One JSON object a row, of `count` rows given column by column.
+    """One JSON object a row, of `count` rows given column by column; a column without a name is left out.
 
     The pieces of all rows are laid out in one list, a column at a time, and joined: several times as fast as
     row by row.
     """
     if not count:
         return []
-    width = 2 * len(names) + 1
+    kept = [(name, kind, of) for name, kind, of in zip(names, types, columns, strict=True) if name is not None]
+    width = 2 * len(kept) + 1
     pieces = [""] * (count * width)
     before = "{"
-    for at, (name, kind, values) in enumerate(zip(names, types, columns, strict=True)):
+    for at, (name, kind, values) in enumerate(kept):
         texts, around = _json_texts(kind, values)
         pieces[2 * at :: width] = [f"{before}{encode_basestring(name)}:{around}"] * count
         pieces[2 * at + 1 :: width] = texts

@@ -43,6 +43,8 @@ class Survey:
     bad: int
     is_empty: tuple[bool, ...] = ()
     """Of each column, whether it has nothing but nulls."""
+    nulls: tuple[int, ...] = ()
+    """Of each column, how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +176,23 @@ def _measure(source: Source, options: Options, delimiter: str | None, *, strict:
     reader = _reader(source, options, delimiter)
     header = list(options.columns) or reader.header()
     if header is None:
-        raise UsageError(f"{source.name} is empty: it has no header line", "name its columns: --columns id,name,…")
+        lacks = f"has no line {options.skip + 1:,}, which would be its header" if options.skip else "is empty"
+        raise UsageError(f"{source.name} {lacks}", "name its columns: --columns id,name,…")
     columns = [sniff.Column() for _ in header]
+    nulls = [0] * len(columns)
     rows = bad = 0
     for chunk in reader.chunks(len(header)):
         if strict and chunk.bad:
             raise _Uneven(chunk.bad[0].line, chunk.bad[0].detail)
-        for column, values in zip(columns, chunk.columns, strict=True):
+        for at, (column, values) in enumerate(zip(columns, chunk.columns, strict=True)):
             column.add(values)
+            nulls[at] += values.count(None)
         rows += len(chunk.raw)
         bad += len(chunk.bad)
     names = tuple(name or "" for name in header)
     types = tuple(column.type for column in columns)
     is_empty = tuple(column.is_empty for column in columns)
-    return Survey(_dialect(options, delimiter), names, types, rows, bad, is_empty)
+    return Survey(_dialect(options, delimiter), names, types, rows, bad, is_empty, tuple(nulls))
 
 
 def open_csv(source: Source, options: Options, dialect: Dialect) -> Reader:

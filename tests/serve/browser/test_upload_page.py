@@ -79,7 +79,11 @@ def test_a_dropped_csv_becomes_a_table(analyst: Visitor) -> None:
     assert found == [{"order_id": "0012", "ok": True, "note": EVIL}, {"order_id": "7", "ok": False, "note": None}]
     with analyst.page("/upload") as page:  # once more: nothing doubles
         drop(page, "again.csv", csv)
+        page.get_by_label("Table", exact=True).fill("uploads.orders")
+        expect(page.locator(".notes")).to_contain_text("was uploaded to that table before")
         filed(page, "uploads.orders")
+        expect(page.locator("[data-result]")).to_have_text("No row of again.csv is new in uploads.orders")
+        expect(page.locator("[data-dead]")).to_contain_text("nothing has changed")
     assert rows_of(analyst, "select count(*)::int as n from uploads.orders") == [{"n": 2}]
 
 
@@ -178,7 +182,7 @@ def test_what_a_file_does_not_say_is_asked(analyst: Visitor) -> None:
         ("a.csv", b"", "is empty"),
         ("a.csv.gz", b"\x1f\x8b\x08 and so on", "is compressed (gzip)"),
         ("a.xlsx", b"PK\x03\x04 and no more", "no workbook"),
-        ("a.csv", b"a,b\n\0\0,1\n", "is no text"),
+        ("a.csv", b"a,b\n\0\0,1\n", "no table that can be read"),
         ("a.json", b"[1]", "is JSON"),
         ("a.parquet", b"PAR1 and no more", "a.parquet"),
     ],

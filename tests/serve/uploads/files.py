@@ -57,7 +57,7 @@ def filed(rig: Rig, file: Source, kind: Format, found: Found, table: str, key: S
     upload = Upload("id", "user", file, rig.folder / "upload", kind, found=found)
     upload.folder.mkdir(exist_ok=True)
     going = Going(table, fitted.key or fitted.key_of(key), fitted.written)
-    upload.file(going, filing_of(rig, rig.folder), now(), MAX_ROWS)
+    upload.file(going, filing_of(rig, rig.folder), lambda: rig.warehouse, now(), MAX_ROWS)
     assert upload.error is None, upload.error
     assert upload.state == "loaded"
     drain(rig, rig.folder)

@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catchment.errors import WarehouseDown
+from catchment.record import now
+from catchment.serve.uploads.fitting import fit
+from catchment.serve.uploads.upload import Going, Upload
+from catchment.warehouses import Warehouse
 from tests.load.loading import Rig, columns, event
 from tests.serve.uploads.files import csv, filed, look, workbook
+from tests.serve.uploads.through import filing_of
 
 TABLE = "uploads.file"
 
@@ -104,6 +110,20 @@ def test_parquet_with_numbers_written_as_text(rig: Rig, tmp_path: Path) -> None:
     found = look(file, "parquet")
     filed(rig, file, "parquet", found, TABLE)
     assert rig.ask(f"SELECT a, b, c, d FROM {TABLE} WHERE _source = 'upload'") == [("12", "true", "1.50", "[1,2]")]
+
+
+def test_what_became_of_rows_is_not_made_up_where_the_warehouse_cannot_be_asked(rig: Rig, tmp_path: Path) -> None:
+    def away() -> Warehouse:
+        raise WarehouseDown("the warehouse is not running")
+
+    file = csv(tmp_path, "a,b\n1,2\n")
+    found = look(file)
+    upload = Upload("id", "user", file, rig.folder / "upload", "csv", found=found)
+    upload.folder.mkdir()
+    going = Going(TABLE, (), fit(found, rig.warehouse.shape(TABLE)).written)
+    upload.file(going, filing_of(rig, rig.folder), away, now(), 10)
+    assert (upload.state, upload.error, upload.became) == ("loaded", None, None)
+    assert rig.ask(f"SELECT a, b FROM {TABLE}") == [(1, 2)]
 
 
 NAMES = st.text(alphabet=string.ascii_letters + " _-éß<>&\"'0123456789", min_size=1, max_size=12)

@@ -24,7 +24,15 @@ TABLE = "uploads.t"
 def file(*columns: tuple[str, Type], empty: tuple[str, ...] = ()) -> Found:
     names = tuple(name for name, _ in columns)
     return Found(
-        names, tuple(kind for _, kind in columns), tuple(name in empty for name in names), 1, 0, (), (), Choices()
+        columns=names,
+        types=tuple(kind for _, kind in columns),
+        is_empty=tuple(name in empty for name in names),
+        nulls=tuple(int(name in empty) for name in names),
+        rows=1,
+        bad=0,
+        first=(),
+        first_bad=(),
+        choices=Choices(),
     )
 
 
@@ -90,6 +98,25 @@ def test_what_there_is_no_room_for() -> None:
     ]  # fmt: skip
     keyed = fit(found, Shape(TABLE), Takes(max_columns=1), is_keyed=True)
     assert [each.state for each in keyed.columns] == ["no values", "new", "new"]
+
+
+def test_what_was_downloaded_goes_back_without_catchments_own_columns() -> None:
+    downloaded = file(("_id", "varchar"), ("_received_at", "timestamptz"), ("_source", "varchar"), ("a", "bigint"),
+                      ("_rescued", "varchar"), ("_other", "bigint"))  # fmt: skip
+    fitted = fit(downloaded, table(("a", "a", "bigint")))
+    states = {each.field: each.state for each in fitted.columns}
+    assert states == {
+        "_id": "own",
+        "_received_at": "own",
+        "_source": "own",
+        "a": "fits",
+        "_rescued": "own",
+        "_other": "new",
+    }
+    assert fitted.written.names == (None, None, None, "a", None, "_other")
+    # Another system's, such as MongoDB's.
+    [own, _] = fit(file(("_id", "varchar"), ("a", "bigint")), table(("a", "a", "bigint"))).columns
+    assert own.state == "new"
 
 
 def test_missing_and_keys() -> None:

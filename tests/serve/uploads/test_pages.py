@@ -142,6 +142,79 @@ def test_keys(world: World) -> None:
     assert fitted["is_keyed"] is True
 
 
+def fitted(person: Person, upload: str, table: str, **more: Any) -> dict[str, Any]:
+    answer = person.ask("POST", f"/upload/{upload}/fit", body={"table": table, **more})
+    assert answer.status == 200, answer.body
+    told: dict[str, Any] = answer.json
+    return told
+
+
+def looked_at(person: Person, content: bytes, name: str = "file.csv") -> str:
+    upload = str(send(person, content, name)["id"])
+    state(person, upload, "looked at")
+    return upload
+
+
+def test_what_is_told_in_the_end_is_what_became_of_the_rows(world: World) -> None:
+    """Not what was sent: the loader finds rows without a key, of which a later one is in the file, and known ones."""
+    analyst = world.person("analyst")
+    upload = looked_at(analyst, b"k,v\n1,a\n2,b\n,c\n1,d\n,e\n,f\n")
+    notes = fitted(analyst, upload, "uploads.became", mode="upsert", key=["k"])["notes"]
+    assert notes == [["k", "is of the key: 3 rows have no value there, and become dead letters", True]]
+    told = file(analyst, upload, "uploads.became", mode="upsert", key=["k"])
+    assert told["sent"] == {"rows": 6, "dead_letters": 0}
+    assert told["became"] == {"rows": 2, "dead_letters": 3, "is_there": True}
+    assert world.rig.ask("SELECT k, v FROM uploads.became ORDER BY k") == [(1, "d"), (2, "b")]
+    ended = world.did("upload")[-1]
+    assert ended[4] == 2
+    assert "6 sent, 3 dead letters" in ended[3]
+
+
+def test_the_same_file_again_is_told_before_and_after(world: World) -> None:
+    analyst = world.person("analyst")
+    content = "".join(f"{n};Zoë;{n}\n" for n in range(300)).encode("cp1252")
+    for reading, added in (("cp1252", 300), ("mac-roman", 0)):
+        sent = send(analyst, b"n;name;m\n" + content, "same.csv")
+        state(analyst, sent["id"], "unclear")
+        analyst.ask("POST", f"/upload/{sent['id']}/look", body={"encoding": reading})
+        state(analyst, sent["id"], "looked at")
+        assert fitted(analyst, sent["id"], "uploads.same")["is_there"] is not added
+        assert fitted(analyst, sent["id"], "uploads.elsewhere")["is_there"] is False
+        told = file(analyst, sent["id"], "uploads.same")
+        assert told["became"] == {"rows": added, "dead_letters": 0, "is_there": True}
+        assert world.did("upload")[-1][4] == added
+    other = looked_at(analyst, b"n;name;m\n1;x;2\n")
+    assert fitted(analyst, other, "uploads.same")["is_there"] is False
+
+
+def test_a_download_goes_back_without_catchments_own_columns(world: World) -> None:
+    analyst = world.person("analyst")
+    first = looked_at(analyst, b"a,b\n1,back\n2,again\n")
+    file(analyst, first, "uploads.back")
+    rows = world.rig.ask("SELECT * FROM uploads.back ORDER BY a")
+    names = [column for (column,) in world.rig.ask("SELECT column_name FROM information_schema.columns WHERE "
+             "table_schema = 'uploads' AND table_name = 'back' ORDER BY ordinal_position")]  # fmt: skip
+    text = "\n".join(",".join("" if value is None else str(value) for value in row) for row in [names, *rows])
+    upload = looked_at(analyst, text.encode())
+    told = fitted(analyst, upload, "uploads.back")
+    [note] = told["notes"]
+    assert note[0].startswith("_id, _received_at, _source")
+    assert "left out" in note[1]
+    assert told["html"].count("data-out") == len(names) - 2
+    assert file(analyst, upload, "uploads.back")["became"]["rows"] == 2
+    assert [column.name for column in world.rig.warehouse.shape("uploads.back").columns] == ["a", "b"]
+    own = looked_at(analyst, b"_id,_source,_received_at\n1,2,3\n")
+    assert "no columns but" in fitted(analyst, own, "uploads.back")["problem"]
+
+
+def test_a_file_without_rows_says_so(world: World) -> None:
+    analyst = world.person("analyst")
+    upload = looked_at(analyst, b"a,b\n")
+    assert "no rows" in fitted(analyst, upload, "uploads.none")["problem"]
+    analyst.ask("POST", f"/upload/{upload}/look", body={"header_row": 9})
+    assert "has no line 9" in state(analyst, upload, "failed")["error"]
+
+
 def test_nobody_sees_the_file_of_another(world: World) -> None:
     analyst, admin = world.person("analyst"), world.person("admin")
     sent = send(analyst)

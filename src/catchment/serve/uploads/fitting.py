@@ -10,9 +10,9 @@ from catchment.naming import snake_case
 from catchment.send.look import Found, Written
 from catchment.serve.uploads.filing import ContractMode, Takes
 from catchment.warehouses.columns import column_name
-from catchment.warehouses.shape import MOST_COLUMNS, Column, ColumnType, Shape
+from catchment.warehouses.shape import METADATA, MOST_COLUMNS, Column, ColumnType, Shape
 
-State = Literal["fits", "new", "widens", "as text", "no values", "rescued", "refused"]
+State = Literal["fits", "new", "widens", "as text", "no values", "rescued", "refused", "own"]
 
 _SAID = {
     "fits": "",
@@ -22,7 +22,10 @@ _SAID = {
     "no values": "no values: the column is made with the first one",
     "rescued": "kept in _rescued, null in the column",
     "refused": "rows with a value there become dead letters",
+    "own": "Catchment's own of the rows that were downloaded: left out",
 }
+_OF_A_DOWNLOAD = frozenset({"_id", "_source", "_received_at"})
+"""Of a file that has all of these Catchment's own columns are left out; one alone may be another system's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,13 @@ class Fitted:
     def written(self) -> Written:
         """How the file's columns go out."""
         return Written(
-            tuple(fit.key for fit in self.columns),
+            tuple(None if fit.state == "own" else fit.key for fit in self.columns),
             tuple(at for at, fit in enumerate(self.columns) if fit.state == "as text"),
         )
 
     def key_of(self, fields: Sequence[str]) -> tuple[str, ...]:
         """The same columns of the file, as they are filed."""
-        return tuple(fit.key for fit in self.columns if fit.field in fields)
+        return tuple(fit.key for fit in self.columns if fit.field in fields and fit.state != "own")
 
 
 ANYTHING = Takes()
@@ -85,9 +88,10 @@ def fit(found: Found, shape: Shape, takes: Takes = ANYTHING, *, is_keyed: bool =
     """The file's columns in the table that is there, or in one that is to be made (a shape of version 0).
 
     A column of the file is the table's if it has the name of its field, or would have the name of its column: so that
-    what was downloaded from the warehouse can go back there.
+    what was downloaded from the warehouse can go back there, without Catchment's own columns.
     """
-    places = _places(found.columns, shape.columns)
+    own = frozenset(METADATA) if set(found.columns) >= _OF_A_DOWNLOAD else frozenset[str]()
+    places = _places([name for name in found.columns if name not in own], shape.columns)
     taken = {column.name for column in shape.columns}
     contract = takes.mode
     made = contract == "evolve" or shape.version == 0
@@ -95,6 +99,9 @@ def fit(found: Found, shape: Shape, takes: Takes = ANYTHING, *, is_keyed: bool =
     count = len(shape.columns)
     fits = []
     for name, kind, is_empty in zip(found.columns, found.types, found.is_empty, strict=True):
+        if name in own:
+            fits.append(Fit(name, name, name, kind, "own", kind=kind))
+            continue
         column = places.get(name)
         if column is not None:
             state = "fits" if is_empty else _state(kind, column.type, contract)

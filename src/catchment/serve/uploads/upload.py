@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from catchment.errors import CatchmentError, UsageError
+from catchment.log import get_log
 from catchment.naming import identifier
 from catchment.queues import Queue
 from catchment.record import timestamp
@@ -19,8 +21,10 @@ from catchment.send.apart import Ended, Reading, Request
 from catchment.send.look import Choices, Format, Found, Unclear, Written
 from catchment.send.publish import Publisher, Sent, Target
 from catchment.send.source import Source
+from catchment.serve.uploads.arrived import Arrived, arrived, has_any
 from catchment.serve.uploads.filing import Filing
 from catchment.serve.uploads.spool import remove
+from catchment.warehouses import Warehouse
 
 State = Literal["received", "looking", "looked at", "unclear", "filing", "filed", "loaded", "failed", "ended"]
 
@@ -28,6 +32,8 @@ SOURCE = "upload"
 """What rows say in `_source`, and ids are unique within."""
 MAX_NAME = 200
 _POLL_S = 0.4
+_ASKED_ROWS = 200
+"""So many of the first rows tell whether a file is in a table already."""
 _LOADING_PATIENCE_S = 3_600.0
 _PLACES: dict[Format, str] = {"csv": "line", "excel": "row", "parquet": "row"}
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -38,6 +44,7 @@ _COMPRESSED = {
     b"7z\xbc\xaf": "7z",
     b"\xfd7zXZ": "xz",
 }
+_log = get_log("serve")
 _OTHER = {".json": "JSON", ".ndjson": "NDJSON", ".jsonl": "NDJSON"}
 
 
@@ -102,8 +109,11 @@ class Upload:
     """What filing waits for."""
     going: Going | None = None
     sent: Sent = field(default_factory=Sent)
+    became: Arrived | None = None
+    """What the warehouse has of what was sent; None also where it could not be asked."""
     touched_s: float = field(default_factory=time.monotonic)
     _reading: Reading | None = None
+    _known_in: dict[tuple[str, str], bool] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -143,7 +153,20 @@ class Upload:
         finally:
             self.touched_s = time.monotonic()
 
-    def file(self, going: Going, filing: Filing, now: datetime, max_rows: int) -> None:
+    def is_in(self, table: str, warehouse: Warehouse) -> bool:
+        """Whether the table has rows of this file, as it was sent before, be it read in another way. Raises as
+        `Warehouse.query`."""
+        assert self.found is not None
+        asked = (table, digest_of(self.source, self.found))
+        if asked not in self._known_in:
+            first = self.found.choices.header_row + 1 if self.format == "excel" else 1
+            ids = [f"{asked[1]}:{number}" for number in range(first, first + _ASKED_ROWS)]
+            self._known_in[asked] = has_any(warehouse, table, SOURCE, ids)
+        return self._known_in[asked]
+
+    def file(
+        self, going: Going, filing: Filing, warehouse: Callable[[], Warehouse], now: datetime, max_rows: int
+    ) -> None:
         """File all of it, and wait until it is loaded; for a thread. What is queued stays queued, whatever comes."""
         assert self.found is not None
         self.going = going
@@ -151,7 +174,9 @@ class Upload:
             queued_s = self._publish(going, filing, now, max_rows)
             remove(self.folder)
             self.state = "filed"
-            self._await(going.table, filing, queued_s)
+            if self._await(going.table, filing, queued_s):
+                self._count_in(going.table, warehouse, now)
+                self.state = "loaded"
         except Ended:
             self.state = "ended"
         except CatchmentError as error:
@@ -196,17 +221,24 @@ class Upload:
         if trouble:
             self.waits_for = f"the queue, while the outbox keeps it: {trouble}"
 
-    def _await(self, table: str, filing: Filing, queued_s: float) -> None:
+    def _await(self, table: str, filing: Filing, queued_s: float) -> bool:
         """Until it is loaded; it is safe in the queue by now, whether somebody waits or not."""
         give_up_s = time.monotonic() + _LOADING_PATIENCE_S
         while time.monotonic() < give_up_s:
             if filing.is_loaded(table, queued_s):
-                self.state = "loaded"
-                return
+                return True
             if not self.waits_for and not filing.is_loading():
                 self.waits_for = "a process that loads: none runs on this machine"
             if self._ended.wait(_POLL_S):
-                return
+                break
+        return False
+
+    def _count_in(self, table: str, warehouse: Callable[[], Warehouse], since: datetime) -> None:
+        assert self.found is not None
+        try:
+            self.became = arrived(warehouse(), table, SOURCE, digest_of(self.source, self.found), since)
+        except CatchmentError as error:
+            _log.warning("the rows of an upload could not be counted", table=table, exc=error)
 
     def _progress(self, done: float) -> None:
         self.done = done

@@ -19,6 +19,7 @@ from catchment.serve.config import UploadConfig
 from catchment.serve.uploads.filing import Filing
 from catchment.serve.uploads.spool import Spool
 from catchment.serve.uploads.upload import Going, Upload, format_of, shown_name
+from catchment.warehouses import Warehouse
 
 KEPT_S = 3_600.0
 """How long a file waits for somebody to go on with it."""
@@ -33,9 +34,10 @@ _log = get_log("serve")
 class Uploads:
     """They are in memory, their files on disk; both end with the process. `open` before anything else."""
 
-    def __init__(self, folder: Path, config: UploadConfig, filing: Filing) -> None:
+    def __init__(self, folder: Path, config: UploadConfig, filing: Filing, warehouse: Callable[[], Warehouse]) -> None:
         self.config = config
         self.filing = filing
+        self.warehouse = warehouse
         self._spool = Spool(folder)
         self._known: dict[str, Upload] = {}
         self._arriving: Counter[str] = Counter()
@@ -103,7 +105,9 @@ class Uploads:
 
         def work() -> None:
             try:
-                self._safely(upload, lambda: upload.file(going, self.filing, began, self.config.max_rows))
+                self._safely(
+                    upload, lambda: upload.file(going, self.filing, self.warehouse, began, self.config.max_rows)
+                )
             finally:
                 then(upload)
 

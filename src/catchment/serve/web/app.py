@@ -93,7 +93,7 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         recorder=recorder,
         turns=Turns(),
         dialect=parts.dialect,
-        uploads=_uploads(parts),
+        uploads=_uploads(parts, asked.warehouse),
     )
     if site.uploads is not None:
         site.uploads.open()
@@ -110,11 +110,11 @@ async def application(parts: Parts) -> AsyncIterator[ASGIApp]:
         await asyncio.to_thread(recording.join)
 
 
-def _uploads(parts: Parts) -> Uploads | None:
+def _uploads(parts: Parts, warehouse: Callable[[], Warehouse]) -> Uploads | None:
     settings = parts.config.upload
     if parts.filing is None or not settings.enabled:
         return None
-    return Uploads(parts.runtime / "uploads", settings, parts.filing)
+    return Uploads(parts.runtime / "uploads", settings, parts.filing, warehouse)
 
 
 def wrapped(site: Site) -> ASGIApp:

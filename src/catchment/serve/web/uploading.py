@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from starlette.routing import Route
 from catchment.errors import CatchmentError, Malformed, UsageError
 from catchment.log import get_log
 from catchment.record import OWN_SCHEMA, check_table
-from catchment.send.look import Choices, Unclear
+from catchment.send.look import Choices, Found, Unclear
 from catchment.serve.accounts import current_user, require
 from catchment.serve.accounts.user import Client, User, client_of
 from catchment.serve.uploads.fitting import ANYTHING, Fitted, fit
@@ -152,6 +152,9 @@ class _Uploading:
         if upload.going is not None:
             told["table"] = upload.going.table
             told["sent"] = {"rows": upload.sent.rows, "dead_letters": upload.sent.dead_letters}
+            told["is_keyed"] = bool(upload.going.key)
+        if upload.became is not None:
+            told["became"] = asdict(upload.became)
         return JSONResponse(told)
 
     async def _look(self, request: Request) -> Response:
@@ -166,14 +169,11 @@ class _Uploading:
             raise UsageError("the file was not looked at yet")
         place = await self._place(upload, wanted)
         html = render("upload_rows.html", found=found, fits=place.fitted.columns, shown=len(found.first))
-        told = [
-            each for each in place.fitted.columns if each.said and not (each.state == "new" and place.fitted.is_new)
-        ]
-        told.sort(key=lambda each: (not each.is_lost, each.state == "new"))
         return JSONResponse(
             {
                 "html": html,
-                "notes": [(each.column, each.said, each.is_lost) for each in told],
+                "notes": _notes(found, place),
+                "is_there": await self._is_in(upload, wanted.table, place),
                 "missing": place.fitted.missing,
                 "is_new": place.fitted.is_new,
                 "key": place.key,
@@ -182,6 +182,16 @@ class _Uploading:
                 "problem": place.problem,
             }
         )
+
+    async def _is_in(self, upload: Upload, table: str, place: _Place) -> bool:
+        """Whether this file's rows are in the table already, so that they would not be added once more."""
+        if place.problem or place.fitted.is_new or place.fitted.key:
+            return False
+        try:
+            return await asyncio.to_thread(lambda: upload.is_in(table, self._uploads.warehouse()))
+        except CatchmentError as error:
+            _log.warning("whether a file was uploaded before cannot be told", table=table, exc=error)
+            return False
 
     async def _file(self, request: Request) -> Response:
         upload, wanted = self._upload(request), await sent_as(request, _Wanted)
@@ -199,11 +209,14 @@ class _Uploading:
     def _ended(self, upload: Upload, user: User, client: Client, about: str) -> None:
         """In a thread, once it is loaded, or has failed."""
         self._site.catalogue.forget()
-        sent = upload.sent
+        sent, became = upload.sent, upload.became
+        rows = sent.rows if became is None else became.rows
+        letters = sent.dead_letters + (0 if became is None else became.dead_letters)
         outcome: Outcome = "failed" if upload.error else "cancelled" if upload.state == "ended" else "done"
-        said = f"{about}, {sent.dead_letters:,} dead letters" + (f": {upload.error.message}" if upload.error else "")
+        said = f"{about}, {sent.rows + sent.dead_letters:,} sent, {letters:,} dead letters"
+        said += f": {upload.error.message}" if upload.error else ""
         try:
-            self._site.recorder.upload("upload", user, client, said, outcome, sent.rows)
+            self._site.recorder.upload("upload", user, client, said, outcome, rows)
         except CatchmentError as error:
             _log.error("the end of an upload cannot be noted", exc=error)
 
@@ -227,7 +240,8 @@ class _Uploading:
         takes = ANYTHING if problem else self._uploads.filing.contract_of(wanted.table)
         fitted = fit(found, shape, takes, is_keyed=wanted.mode == "upsert")
         key = _key_in_file(fitted) if fitted.key else tuple(wanted.key) if wanted.mode == "upsert" else ()
-        return _Place(fitted, key, problem or _key_problem(fitted, wanted, key))
+        problem = problem or _problem_of(found, fitted) or _key_problem(fitted, wanted, key)
+        return _Place(fitted, key, problem)
 
     def _refusal(self, table: str) -> str:
         """Why nobody may upload into a table of this name; empty where that is allowed."""
@@ -254,9 +268,34 @@ class _Uploading:
         )
 
 
+def _notes(found: Found, place: _Place) -> list[tuple[str, str, bool]]:
+    """Columns, what is to be said of them, and whether something is lost by it."""
+    fitted = place.fitted
+    told = [each for each in fitted.columns if each.said and each.state != "own"]
+    told = [each for each in told if not (each.state == "new" and fitted.is_new)]
+    told.sort(key=lambda each: (not each.is_lost, each.state == "new"))
+    notes = [(each.column, each.said, each.is_lost) for each in told]
+    for each, nulls in zip(fitted.columns, found.nulls, strict=True):
+        if each.field in place.key and nulls:
+            rows = f"{nulls:,} {'row has' if nulls == 1 else 'rows have'}"
+            notes.insert(0, (each.column, f"is of the key: {rows} no value there, and become dead letters", True))
+    own = [each for each in fitted.columns if each.state == "own"]
+    if own:
+        notes.append((", ".join(each.column for each in own), own[0].said, False))
+    return notes
+
+
+def _problem_of(found: Found, fitted: Fitted) -> str:
+    if not found.rows + found.bad:
+        return "The file has no rows below the names of its columns."
+    if all(each.state == "own" for each in fitted.columns):
+        return "The file has no columns but Catchment's own, which are left out."
+    return ""
+
+
 def _key_in_file(fitted: Fitted) -> tuple[str, ...]:
     """What the file calls the columns of the table's key, as far as it has them."""
-    by_key = {each.key: each.field for each in fitted.columns}
+    by_key = {each.key: each.field for each in fitted.columns if each.state != "own"}
     return tuple(by_key[name] for name in fitted.key if name in by_key)
 
 
@@ -272,7 +311,7 @@ def _key_problem(fitted: Fitted, wanted: _Wanted, key: Sequence[str]) -> str:
         return "Rows of that table have no key, so none can be replaced; add rows, or name a new table."
     if not key:
         return "Choose the columns that identify a row."
-    empty = [each.field for each in fitted.columns if each.field in key and each.state == "no values"]
+    empty = [each.field for each in fitted.columns if each.field in key and each.state in {"no values", "own"}]
     unknown = set(key) - {each.field for each in fitted.columns}
     if empty or unknown:
         return f"No row has a value in {', '.join([*empty, *sorted(unknown)])}, which so identifies none."

@@ -189,7 +189,7 @@ async function fit() {
   keys(told, wants);
   notes(told);
   tell(told.problem || (told.is_new ? "A new table." : told.is_keyed ? `A table of rows with the key ${told.key_columns.join(", ")}: they are replaced.` : "A table that is there."), Boolean(told.problem));
-  send.disabled = Boolean(told.problem) || !(found.rows + found.bad);
+  send.disabled = Boolean(told.problem);
   send.querySelector("span").textContent = told.problem ? "Upload" : `Upload ${plural(found.rows, "row", "rows")}`;
 }
 
@@ -202,7 +202,7 @@ function tell(text, isBad) {
 }
 
 function keys(told, wants) {
-  const box = find(".key-choices"), heads = [...find("[data-rows]").querySelectorAll("thead th")];
+  const box = find(".key-choices"), heads = [...find("[data-rows]").querySelectorAll("thead th:not([data-out])")];
   const names = heads.map((head) => head.querySelector(".from")?.textContent ?? head.querySelector(".mono").textContent);
   const known = JSON.stringify([names, told.is_keyed]);
   if (box.dataset.known !== known) {
@@ -236,6 +236,12 @@ function notes(told) {
     item.append(name, ` ${said}`);
     list.append(item);
   }
+  if (told.is_there) {
+    const item = document.createElement("li");
+    item.className = "warn";
+    item.textContent = "This file was uploaded to that table before. The rows of it that are there stay as they are, and are not added again.";
+    list.prepend(item);
+  }
   if (told.missing.length && !told.is_new && !told.problem) {
     const item = document.createElement("li");
     item.className = "muted";
@@ -261,19 +267,32 @@ target.addEventListener("submit", async (event) => {
 function end(told) {
   if (told.state === "failed") {
     const queued = told.sent && told.sent.rows + told.sent.dead_letters;
-    return fail(told.error, [told.hint, queued ? `${plural(told.sent.rows, "row is", "rows are")} queued; uploading the same file again adds nothing twice.` : ""].filter(Boolean).join(" "), { keep: !told.table && current.format !== "parquet" && found !== null });
+    return fail(told.error, [told.hint, queued ? `${plural(told.sent.rows, "row is", "rows are")} queued; uploading the same file again adds nothing twice.` : ""].filter(Boolean).join("\n"), { keep: !told.table && current.format !== "parquet" && found !== null });
   }
   if (told.state === "ended") return fail("Cancelled.", told.sent?.rows ? `${plural(told.sent.rows, "row is", "rows are")} queued; uploading the same file again adds nothing twice.` : "");
-  const { rows, dead_letters } = told.sent;
   show(outcome);
-  find("[data-result]").textContent = `${plural(rows, "row of", "rows of")} ${current.name} ${rows === 1 ? "is" : "are"} in ${told.table}`;
-  find("[data-dead]").textContent = dead_letters ? `${plural(dead_letters, "record is no row and is", "records are no rows and are")} kept as dead letters: catchment dead-letters list` : "";
+  [find("[data-result]").textContent, find("[data-dead]").textContent] = whatBecame(told);
+  for (const link of document.querySelectorAll("[data-link], [data-sql]")) link.hidden = told.became?.is_there === false;
   find("[data-link]").href = `${base}/catalogue/${told.table}`;
   find("[data-sql]").href = `${base}/sql?sql=${encodeURIComponent(`select * from ${told.table} limit 100`)}`;
-  say(find("[data-result]").textContent);
+  say(`${find("[data-result]").textContent} ${find("[data-dead]").textContent}`);
   outcome.focus();
   current = null; // it is filed: there is nothing to take back
 }
+
+// What is in the table now, and what became of the rest.
+function whatBecame({ sent, became, table, is_keyed }) {
+  if (!became) return [`${plural(sent.rows, "row", "rows")} of ${current.name} went into ${table}`, `How many of them are new could not be counted.${sent.dead_letters ? ` ${deadLetters(sent.dead_letters)}` : ""}`];
+  const { rows } = became, dead = sent.dead_letters + became.dead_letters, rest = sent.rows - rows - became.dead_letters;
+  const said = [];
+  if (rest > 0 && !became.is_there) said.push(`${plural(rest, "row", "rows")} found no table: the schema has as many as it may have. They are in ${table.split(".")[0]}.other_events.`);
+  else if (rest > 0 && is_keyed) said.push(`Of ${plural(rest, "row", "rows")} a later one has the same key, and took the place.`);
+  else if (rest > 0) said.push(rest === sent.rows ? "The same file was uploaded before; nothing has changed." : `${plural(rest, "row", "rows")} had come before with the same file, and ${rest === 1 ? "is" : "are"} not added again.`);
+  if (dead) said.push(deadLetters(dead));
+  return [rows ? `${plural(rows, "row of", "rows of")} ${current.name} ${rows === 1 ? "is" : "are"} ${is_keyed ? "" : "new "}in ${table}` : `No row of ${current.name} is new in ${table}`, said.join("\n")];
+}
+
+const deadLetters = (count) => `${plural(count, "record is", "records are")} kept as dead letters: catchment dead-letters list`;
 
 // ---- what people do ----
 
