@@ -11,8 +11,10 @@ import pytest
 from msgspec import structs
 
 from catchment.cli.exits import ExitCode
+from catchment.cli.init import project_file
 from catchment.collect.config import MirrorConfig, SourceConfig, WebhookConfig
 from catchment.config import load_project
+from catchment.config.describe import sections
 from catchment.listen.config import ListenConfig, RegistryConfig
 from tests.cli.conftest import Ended
 
@@ -66,6 +68,17 @@ def test_every_setting_uncommented_is_the_default(catchment: Catchment, tmp_path
     assert replace(project, load=load, collect=collect, retention=retention, listen={}) == expected
     assert project.retention.for_table("web.signup") == expected.retention.for_table("web.other")
     assert replace(project.load.for_table("web.signup"), columns={}) == expected.load.for_table("web.other")
+
+
+def test_what_a_listener_needs_of_each_broker_is_in_the_file() -> None:
+    text = project_file("acme")
+    [listen] = [section for section in sections() if section.name == "listen"]
+    assert listen.by_type
+    below = text.partition('# [listen."NAME"]')[2].partition('# [listen."NAME".registry]')[0]
+    for kind, settings in listen.by_type.items():
+        of_kind = below.partition(f'## With type = "{kind}":')[2].partition("## With type")[0]
+
+        assert all(f"\n# {setting.key} = " in of_kind for setting in settings), kind
 
 
 def test_secrets_are_kept_from_others_and_from_git(catchment: Catchment, tmp_path: Path) -> None:

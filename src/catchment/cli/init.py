@@ -7,6 +7,7 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -76,6 +77,9 @@ def _section_text(section: Section, project_name: str) -> str:
             lines.append(f"name = {toml(project_name)}")
         else:
             lines.extend(_setting_lines(setting))
+    if not section.default_type:
+        for kind, of_kind in section.by_type.items():
+            lines += ["#", f'## With type = "{kind}":', *chain.from_iterable(map(_setting_lines, of_kind))]
     above = {setting.key: setting.default for setting in section.settings}
     for table, inner in tables.items():
         lines.extend(
