@@ -28,13 +28,14 @@ class Arrived:
 def arrived(warehouse: Warehouse, table: str, source: str, digest: str, since: datetime) -> Arrived:
     """The rows of one file that were received from `since` on. Raises as `Warehouse.query`."""
     ids = f"{digest}:"
+    is_there = warehouse.shape(table).version > 0
     letters = _count(
         warehouse,
         f"SELECT count(*) FROM {table_name(DEAD_LETTERS)} WHERE _received_at >= $4 AND table_name = $1 "
         "AND record_source = $2 AND starts_with(record_id, $3)",
         [table, source, ids, since],
     )
-    if warehouse.shape(table).version == 0:
+    if not is_there:
         return Arrived(0, letters, is_there=False)
     rows = _count(
         warehouse,
